@@ -1,0 +1,3 @@
+"""gaiaops: the operations CLI for the Gaia Platform's databases."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,84 @@
+"""The error tree and the exit codes; nothing else in gaiaops knows exit codes.
+
+Every error carries one line that says what, where and why, and a hint with the next step.
+`cli/base.py` is the only place that turns one into output and an exit status.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """The documented exit codes of the command line."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    CONNECT = 3
+    TIMEOUT = 4
+    REFUSED = 5
+    PARTIAL = 6
+    FINDINGS = 7
+    BUG = 70
+    INTERRUPTED = 130
+
+
+class GaiaopsError(Exception):
+    """An error for people.
+
+    `message` is one line, `detail` what may be shown under it (the line of SQL with a caret), `hint` the next
+    step, `environment` where it happened.
+    """
+
+    code = ExitCode.FAILED
+
+    def __init__(self, message: str, *, detail: str = "", hint: str = "", environment: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.detail = detail
+        self.hint = hint
+        self.environment = environment
+
+    def __str__(self) -> str:
+        return f"[{self.environment}] {self.message}" if self.environment else self.message
+
+
+class StatementError(GaiaopsError):
+    """The statement or the operation failed on the server, or its result could not be written."""
+
+
+class UsageError(GaiaopsError):
+    """The command, the registry or a secret is wrong; nothing was contacted."""
+
+    code = ExitCode.USAGE
+
+
+class ConnectError(GaiaopsError):
+    """A server could not be reached, or did not let us in."""
+
+    code = ExitCode.CONNECT
+
+
+class DeadlineError(GaiaopsError):
+    """A deadline passed: connect, statement or lock timeout."""
+
+    code = ExitCode.TIMEOUT
+
+
+class RefusedError(GaiaopsError):
+    """Refused for safety; nothing was changed."""
+
+    code = ExitCode.REFUSED
+
+
+class PartialError(GaiaopsError):
+    """Some environments failed; the others have been reported."""
+
+    code = ExitCode.PARTIAL
+
+
+class InterruptedRunError(GaiaopsError):
+    """The user pressed Ctrl-C; the statement was cancelled on the server."""
+
+    code = ExitCode.INTERRUPTED

@@ -1,0 +1,38 @@
+"""Durations as PostgreSQL writes them: `500ms`, `5s`, `2min`, `1h`, `7d` (manual, 19.1.1)."""
+
+from __future__ import annotations
+
+import re
+
+_MILLISECONDS = {"ms": 1, "s": 1000, "min": 60_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d)?\s*")
+_LONGEST = 2**31 - 1  # PostgreSQL keeps timeouts as a signed 32-bit number of milliseconds
+
+
+def parse_duration(text: str) -> int:
+    """Milliseconds of a duration; a bare number means seconds.
+
+    >>> parse_duration("500ms"), parse_duration("2min"), parse_duration("1.5"), parse_duration("1h")
+    (500, 120000, 1500, 3600000)
+
+    Raises ValueError where the text is no duration, or longer than PostgreSQL can hold.
+    """
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise ValueError(f"not a duration: {text!r} (write 500ms, 5s, 2min, 1h or 7d)")
+    milliseconds = round(float(match[1]) * _MILLISECONDS[match[2] or "s"])
+    if milliseconds > _LONGEST:
+        raise ValueError(f"too long: {text!r} (at most 24d)")
+    return milliseconds
+
+
+def show_duration(milliseconds: int) -> str:
+    """The shortest exact text of a duration: the inverse of parse_duration.
+
+    >>> show_duration(120000), show_duration(1500), show_duration(5000)
+    ('2min', '1500ms', '5s')
+    """
+    for unit in ("d", "h", "min", "s"):
+        if milliseconds and milliseconds % _MILLISECONDS[unit] == 0:
+            return f"{milliseconds // _MILLISECONDS[unit]}{unit}"
+    return f"{milliseconds}ms"

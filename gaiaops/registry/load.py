@@ -1,0 +1,215 @@
+"""Finds environments.toml, reads it, and says in one line what is wrong with it."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from gaiaops.errors import UsageError
+from gaiaops.registry import paths
+from gaiaops.registry.durations import parse_duration
+from gaiaops.registry.model import Environment, Pin, Registry, Supabase, TableGroup, Timeouts
+from gaiaops.registry.settings import Setting, Variables, read_variables, readable_by_others
+from gaiaops.registry.spec import (
+    CacheSpec,
+    EnvironmentSpec,
+    PinSpec,
+    SupabaseSpec,
+    TableGroupSpec,
+    Text,
+    TimeoutsSpec,
+)
+from gaiaops.registry.urls import POSTGRES_SCHEMES, REDIS_SCHEMES
+
+FILE_NAME = "environments.toml"
+RESERVED = ("all", "supabase")
+_SECTIONS = ("environments", "supabase", "tables", "cache", "timeouts")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+_AT = re.compile(r" - at `\$\.?([^`]*)`$")
+_UNKNOWN = re.compile(r"Object contains unknown field `([^`]*)`")
+_MISSING = re.compile(r"Object missing required field `([^`]*)`")
+S = TypeVar("S")
+
+
+def find_file(explicit: str | None = None) -> Path:
+    """--registry, then $GAIAOPS_REGISTRY, then here or in a parent folder, then the user's configuration.
+
+    Raises UsageError where there is none.
+    """
+    named = explicit or os.environ.get("GAIAOPS_REGISTRY")
+    if named:
+        if not Path(named).is_file():
+            raise UsageError(f"registry not found: {named}", hint="name an environments.toml with --registry FILE")
+        return Path(named).absolute()
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / FILE_NAME).is_file():
+            return folder / FILE_NAME
+    user_file = paths.config_home() / FILE_NAME
+    if user_file.is_file():
+        return user_file
+    raise UsageError(
+        f"no {FILE_NAME} here, in a parent folder or at {user_file}",
+        hint="try `gaiaops --sandbox view`, or name one with --registry FILE",
+    )
+
+
+def load(explicit: str | None = None) -> Registry:
+    """The checked registry. Raises UsageError with the file's name and the key path."""
+    file = find_file(explicit)
+    return parse(file, _read(file), read_variables(file))
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file.name}: not valid TOML: {error}", hint=f"edit {file}") from None
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}", hint="name another with --registry FILE") from None
+
+
+class _Reader:
+    """Turns tables into checked values; knows the file and the variables, so that errors can name them."""
+
+    def __init__(self, file: Path, variables: Variables) -> None:
+        self.file = file
+        self.variables = variables
+
+    def fail(self, path: str, reason: str) -> UsageError:
+        return UsageError(f"{self.file.name}: {path}: {reason}", hint=f"edit {self.file}")
+
+    def convert(self, raw: object, path: str, shape: type[S]) -> S:
+        try:
+            return msgspec.convert(raw, shape)
+        except msgspec.ValidationError as error:
+            message = str(error)
+            at = _AT.search(message)
+            path = ".".join(filter(None, (path, at[1] if at else "")))
+            message = _AT.sub("", message)
+            if unknown := _UNKNOWN.search(message):
+                raise self.fail(f"{path}.{unknown[1]}", "unknown key") from None
+            if missing := _MISSING.search(message):
+                raise self.fail(f"{path}.{missing[1]}", "missing") from None
+            raise self.fail(path, message[0].lower() + message[1:]) from None
+
+    def setting(self, value: Text, path: str) -> Setting:
+        if isinstance(value, str):
+            if not value:
+                raise self.fail(path, "empty")
+            return Setting(self.file, path, value, self.variables)
+        if not value.command:
+            raise self.fail(path, "command is empty")
+        return Setting(self.file, path, tuple(value.command), self.variables)
+
+    def timeouts(self, spec: TimeoutsSpec, path: str, base: Timeouts) -> Timeouts:
+        values = {}
+        for name in ("connect", "statement", "lock", "idle"):
+            text = getattr(spec, name)
+            try:
+                values[name] = getattr(base, name) if text is None else parse_duration(text)
+            except ValueError as error:
+                raise self.fail(f"{path}.{name}", str(error)) from None
+        return Timeouts(**values)
+
+    def pin(self, spec: PinSpec) -> Pin:
+        return Pin(spec.system_identifier, spec.database)
+
+    def environment(self, name: str, raw: object, base: Timeouts) -> Environment:
+        path = f"environments.{name}"
+        if not _NAME.fullmatch(name) or name in RESERVED:
+            raise self.fail(path, f'"{name}" cannot be an environment\'s name')
+        spec = self.convert(raw, path, EnvironmentSpec)
+        return Environment(
+            name=name,
+            aliases=tuple(spec.aliases),
+            tag=spec.tag,
+            protected=spec.protected,
+            postgres=self.setting(spec.postgres, f"{path}.postgres"),
+            redis=None if spec.redis is None else self.setting(spec.redis, f"{path}.redis"),
+            replicas=tuple(
+                self.setting(value, f"{path}.replicas[{i}]") for i, value in enumerate(spec.replicas)
+            ),
+            timeouts=self.timeouts(spec.timeouts, f"{path}.timeouts", base),
+            pin=self.pin(spec.pin),
+        )
+
+    def supabase(self, raw: object) -> Supabase:
+        spec = self.convert(raw, "supabase", SupabaseSpec)
+        return Supabase(
+            url=self.setting(spec.url, "supabase.url"),
+            service_key=self.setting(spec.service_key, "supabase.service_key"),
+            database=None if spec.database is None else self.setting(spec.database, "supabase.database"),
+        )
+
+
+def parse(file: Path, raw: Mapping[str, Any], variables: Variables) -> Registry:
+    """The registry of a parsed TOML document. Raises UsageError with the file's name and the key path."""
+    reader = _Reader(file, variables)
+    for key in raw:
+        if key not in _SECTIONS:
+            raise reader.fail(key, "unknown key")
+    base = reader.timeouts(
+        reader.convert(raw.get("timeouts", {}), "timeouts", TimeoutsSpec), "timeouts", Timeouts()
+    )
+    tables = reader.convert(raw.get("environments", {}), "environments", dict[str, Any])
+    if not tables:
+        raise reader.fail("environments", "no environment is declared")
+    environments = tuple(reader.environment(name, table, base) for name, table in tables.items())
+    _check_unique(reader, environments)
+    _check_urls(environments)
+    groups = reader.convert(raw.get("tables", {}), "tables", dict[str, Any])
+    specs = {name: reader.convert(group, f"tables.{name}", TableGroupSpec) for name, group in groups.items()}
+    cache = reader.convert(raw.get("cache", {}), "cache", CacheSpec)
+    return Registry(
+        file=file,
+        environments=environments,
+        supabase=reader.supabase(raw["supabase"]) if "supabase" in raw else None,
+        tables=tuple(TableGroup(name, tuple(s.tables), s.planned) for name, s in specs.items()),
+        families=tuple(cache.families.items()),
+        warnings=tuple(_warnings(file)),
+    )
+
+
+def _check_unique(reader: _Reader, environments: tuple[Environment, ...]) -> None:
+    names = {env.name: f"the name of environments.{env.name}" for env in environments}
+    tags: dict[str, str] = {}
+    for env in environments:
+        path = f"environments.{env.name}"
+        for alias in env.aliases:
+            if not _NAME.fullmatch(alias) or alias in RESERVED:
+                raise reader.fail(f"{path}.aliases", f'"{alias}" cannot be an alias')
+            if alias in names:
+                raise reader.fail(f"{path}.aliases", f'"{alias}" is used twice: it is {names[alias]} already')
+            names[alias] = f"an alias of environments.{env.name}"
+        if env.tag is not None:
+            if not env.tag or set("+@ ") & set(env.tag):
+                raise reader.fail(f"{path}.tag", f"{env.tag!r} cannot stand in an address")
+            if env.tag.casefold() in tags:
+                raise reader.fail(
+                    f"{path}.tag", f'"{env.tag}" is used twice: environments.{tags[env.tag.casefold()]} has it'
+                )
+            tags[env.tag.casefold()] = env.name
+
+
+def _check_urls(environments: tuple[Environment, ...]) -> None:
+    """A URL that is written out is checked at once; one that needs a variable or a command, when it is used."""
+    for env in environments:
+        written = [(env.postgres, POSTGRES_SCHEMES), *((r, POSTGRES_SCHEMES) for r in env.replicas)]
+        if env.redis is not None:
+            written.append((env.redis, REDIS_SCHEMES))
+        for setting, schemes in written:
+            if isinstance(setting.raw, str) and "${" not in setting.raw:
+                setting.url(schemes)
+
+
+def _warnings(file: Path) -> Iterator[str]:
+    dotenv = file.parent / ".env"
+    if readable_by_others(dotenv):
+        yield f"{dotenv} can be read by other users; run: chmod 600 {dotenv}"

@@ -1,0 +1,122 @@
+"""The registry as frozen values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from gaiaops.errors import UsageError
+from gaiaops.registry.settings import Setting
+from gaiaops.registry.urls import POSTGRES_SCHEMES, REDIS_SCHEMES, Url
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Bounds on everything, in milliseconds."""
+
+    connect: int = 5_000
+    statement: int = 120_000
+    lock: int = 5_000
+    idle: int = 60_000
+
+
+@dataclass(frozen=True)
+class Pin:
+    """What must be behind a name before a change: PostgreSQL's system identifier, the database's name."""
+
+    system_identifier: str | None = None
+    database: str | None = None
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One environment of the platform."""
+
+    name: str
+    aliases: tuple[str, ...]
+    tag: str | None
+    protected: bool
+    postgres: Setting
+    redis: Setting | None
+    replicas: tuple[Setting, ...]
+    timeouts: Timeouts
+    pin: Pin
+
+    def postgres_url(self) -> Url:
+        """The primary's connection string. Raises UsageError where a secret is missing."""
+        return _within(self, self.postgres, POSTGRES_SCHEMES)
+
+    def redis_url(self) -> Url | None:
+        """The cache's connection string, None where none is declared. Raises UsageError as above."""
+        return None if self.redis is None else _within(self, self.redis, REDIS_SCHEMES)
+
+
+def _within(env: Environment, setting: Setting, schemes: tuple[str, ...]) -> Url:
+    try:
+        return setting.url(schemes)
+    except UsageError as error:
+        error.environment = env.name
+        raise
+
+
+@dataclass(frozen=True)
+class Supabase:
+    """The shared Supabase project; `database` gives SQL access to auth.users where it is known."""
+
+    url: Setting
+    service_key: Setting
+    database: Setting | None
+
+
+@dataclass(frozen=True)
+class TableGroup:
+    """Tables that belong together; planned ones have migrations that are not applied."""
+
+    name: str
+    tables: tuple[str, ...]
+    planned: bool
+
+
+@dataclass(frozen=True)
+class Registry:
+    """environments.toml, checked; the order of the file is kept."""
+
+    file: Path
+    environments: tuple[Environment, ...]
+    supabase: Supabase | None
+    tables: tuple[TableGroup, ...]
+    families: tuple[tuple[str, str], ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Address tag → environment name."""
+        return {env.tag: env.name for env in self.environments if env.tag}
+
+    @property
+    def deployed_tables(self) -> tuple[str, ...]:
+        return tuple(table for group in self.tables if not group.planned for table in group.tables)
+
+    def names(self) -> list[str]:
+        """Every name and alias."""
+        return [name for env in self.environments for name in (env.name, *env.aliases)]
+
+    def environment(self, name: str) -> Environment:
+        """The environment of a name or alias. Raises UsageError with the nearest name."""
+        for env in self.environments:
+            if name in (env.name, *env.aliases):
+                return env
+        raise unknown_environment(name, self.names(), self.file)
+
+    def select(self, name: str) -> tuple[Environment, ...]:
+        """`all`, or one environment."""
+        return self.environments if name == "all" else (self.environment(name),)
+
+
+def unknown_environment(name: str, known: list[str], file: Path) -> UsageError:
+    """The error for a name that is not in the registry."""
+    import difflib
+
+    near = difflib.get_close_matches(name.lower(), known, n=1)
+    guess = f'did you mean "{near[0]}"? ' if near else ""
+    return UsageError(f'unknown environment "{name}"', hint=f"{guess}{file} has: {', '.join(known)}")

@@ -1,0 +1,133 @@
+"""One value of the registry: where it was written, how it is found, and where it came from.
+
+A value is a text with `${VAR}` and `${VAR:-default}`, or `{ command = [...] }`. It is resolved when it is
+used, so that a missing secret fails only the environment that needs it.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+from gaiaops.errors import UsageError
+from gaiaops.registry.urls import Url, parse_url
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(:-([^}]*))?\}|\$\$")
+_COMMAND_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Variables:
+    """What `${VAR}` may name: the process first, then `.env` beside the registry."""
+
+    process: Mapping[str, str] = field(repr=False)
+    dotenv: Mapping[str, str] = field(repr=False)
+
+    def find(self, name: str) -> tuple[str, str] | None:
+        """(value, source) of a variable; an empty one counts as unset, as a shell's `:-` has it."""
+        for values, source in ((self.process, f"${name}"), (self.dotenv, f"${name} in .env")):
+            if values.get(name):
+                return values[name], source
+        return None
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A value of the registry, resolved on demand."""
+
+    file: Path
+    path: str
+    raw: str | tuple[str, ...] = field(repr=False)
+    variables: Variables = field(repr=False)
+
+    def problem(self, reason: str, hint: str = "") -> UsageError:
+        """The error that names the file, the key path and the reason."""
+        return UsageError(f"{self.file.name}: {self.path}: {reason}", hint=hint or f"edit {self.file}")
+
+    def get(self) -> str:
+        """The resolved text. Raises UsageError where a variable is unset or the command fails."""
+        if isinstance(self.raw, tuple):
+            return self._run(self.raw)
+        return "".join(text for text, _ in self._pieces(self.raw))
+
+    def url(self, schemes: tuple[str, ...]) -> Url:
+        """The resolved text as a connection string. Raises UsageError where it is malformed."""
+        try:
+            return parse_url(self.get(), schemes)
+        except ValueError as error:
+            raise self.problem(str(error)) from None
+
+    def source(self) -> str:
+        """Where the value comes from, for `envs ENV`: the file, variables, defaults, a command."""
+        if isinstance(self.raw, tuple):
+            return f"command {self.raw[0]}"
+        sources = dict.fromkeys(source for _, source in self._pieces(self.raw) if source)
+        return ", ".join(sources) or self.file.name
+
+    def _pieces(self, template: str) -> list[tuple[str, str]]:
+        """The template as (text, source) pieces.
+
+        A variable that is only part of a URL's login is percent-encoded, so that a password with `@` or `/`
+        works as it is; a variable that holds the whole URL is taken as it is.
+        """
+        pieces, end = [], 0
+        scheme, login_end = template.find("://"), template.rfind("@")
+        for match in _VARIABLE.finditer(template):
+            pieces.append((template[end : match.start()], ""))
+            end = match.end()
+            if match[0] == "$$":
+                pieces.append(("$", ""))
+                continue
+            value, source = self._look_up(match)
+            in_login = 0 <= scheme < match.start() < login_end
+            pieces.append((quote(value, safe="") if in_login else value, source))
+        pieces.append((template[end:], ""))
+        return pieces
+
+    def _look_up(self, match: re.Match[str]) -> tuple[str, str]:
+        found = self.variables.find(match[1])
+        if found:
+            return found
+        if match[2]:
+            return match[3], f"default of ${match[1]}"
+        where = self.file.parent / ".env"
+        raise self.problem(f"variable {match[1]} is not set", f"export {match[1]}=… or put it into {where}")
+
+    def _run(self, argv: tuple[str, ...]) -> str:
+        try:
+            return _command_output(argv)
+        except (OSError, subprocess.SubprocessError) as error:
+            # Neither the arguments nor the output are shown: both may hold a secret.
+            status = getattr(error, "returncode", None)
+            reason = f"exit status {status}" if status is not None else type(error).__name__
+            raise self.problem(f"command {argv[0]!r} gave no value: {reason}", "run it by hand") from None
+
+
+@functools.cache
+def _command_output(argv: tuple[str, ...]) -> str:
+    done = subprocess.run(
+        argv, check=True, stdout=subprocess.PIPE, timeout=_COMMAND_SECONDS, text=True, stdin=subprocess.DEVNULL
+    )
+    return done.stdout.rstrip("\n")
+
+
+def read_variables(registry_file: Path) -> Variables:
+    """The process's variables, then those of `.env` beside the registry (python-dotenv's syntax)."""
+    dotenv_file = registry_file.parent / ".env"
+    values: dict[str, str] = {}
+    if dotenv_file.is_file():
+        from dotenv import dotenv_values
+
+        values = {k: v for k, v in dotenv_values(dotenv_file, interpolate=False).items() if v is not None}
+    return Variables(process=dict(os.environ), dotenv=values)
+
+
+def readable_by_others(file: Path) -> bool:
+    """Whether a secret file can be read by users other than its owner."""
+    return file.is_file() and bool(file.stat().st_mode & 0o077)

@@ -1,0 +1,64 @@
+"""The shape of environments.toml, checked by msgspec: unknown keys and wrong types are errors."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Command(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """A value that a program prints: `{ command = ["op", "read", "op://ops/dev"] }`."""
+
+    command: list[str]
+
+
+Text = str | Command
+
+
+class TimeoutsSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True):
+    """Durations as PostgreSQL writes them."""
+
+    connect: str | None = None
+    statement: str | None = None
+    lock: str | None = None
+    idle: str | None = None
+
+
+class PinSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """What must be behind an environment's name before anything is changed there."""
+
+    system_identifier: str | None = None
+    database: str | None = None
+
+
+class EnvironmentSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """One `[environments.NAME]` table."""
+
+    postgres: Text
+    redis: Text | None = None
+    aliases: list[str] = []
+    tag: str | None = None
+    protected: bool = False
+    replicas: list[Text] = []
+    timeouts: TimeoutsSpec = TimeoutsSpec()
+    pin: PinSpec = PinSpec()
+
+
+class SupabaseSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The `[supabase]` table: the one project that all environments share."""
+
+    url: Text
+    service_key: Text
+    database: Text | None = None
+
+
+class TableGroupSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """One `[tables.GROUP]`: tables that are deployed, or planned."""
+
+    tables: list[str]
+    planned: bool = False
+
+
+class CacheSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The `[cache]` table: key families as name = pattern, where `*` ends the fixed part."""
+
+    families: dict[str, str] = {}

@@ -1,0 +1,114 @@
+"""Connection strings: taken apart, checked and masked, without a driver.
+
+libpq ends the user name and password at the *first* `@` and takes an unescaped password apart
+(PostgreSQL manual 34.1.1.2), so `p@ss` in a URL would become a host name. Here the last `@` counts,
+and the parts go to the driver one by one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, unquote
+
+MASK = "***"
+POSTGRES_SCHEMES = ("postgresql", "postgres")
+REDIS_SCHEMES = ("redis", "rediss", "unix")
+_MAX_PORT = 65535
+_SECRET_OPTIONS = frozenset({"password", "sslpassword", "passfile_password"})
+
+
+@dataclass(frozen=True)
+class Url:
+    """A connection string in parts; `host` and `port` may hold several, comma-separated, as libpq has it."""
+
+    scheme: str
+    user: str | None
+    password: str | None = field(repr=False)
+    host: str
+    port: str
+    path: str
+    options: tuple[tuple[str, str], ...]
+
+    @property
+    def database(self) -> str:
+        return unquote(self.path.lstrip("/"))
+
+    @property
+    def address(self) -> str:
+        """`host:port` for people; a socket directory where the host is one."""
+        host = self.host or dict(self.options).get("host", "") or "local socket"
+        port = self.port or dict(self.options).get("port", "")
+        return f"{host}:{port}" if port and not host.startswith("/") else host
+
+    def masked(self) -> str:
+        """The whole string with every secret replaced, fit for a screen or a log."""
+        login = self.user or ""
+        if self.password is not None:
+            login += f":{MASK}"
+        query = "&".join(f"{k}={MASK if k in _SECRET_OPTIONS else v}" for k, v in self.options)
+        netloc = ",".join(_join_hosts(self.host, self.port))
+        at = "@" if login else ""
+        return f"{self.scheme}://{login}{at}{netloc}{self.path}{'?' + query if query else ''}"
+
+
+def _join_hosts(hosts: str, ports: str) -> list[str]:
+    host_list, port_list = hosts.split(","), ports.split(",")
+    pairs = [(h, port_list[i] if i < len(port_list) else "") for i, h in enumerate(host_list)]
+    return [f"{'[' + h + ']' if ':' in h else h}{':' + p if p else ''}" for h, p in pairs]
+
+
+def parse_url(text: str, schemes: tuple[str, ...]) -> Url:
+    """The parts of a connection string whose scheme is one of `schemes`.
+
+    >>> parse_url("postgres://me:p%40ss@db:5432/app?sslmode=require", POSTGRES_SCHEMES).masked()
+    'postgresql://me:***@db:5432/app?sslmode=require'
+    >>> parse_url("postgresql://u:a@b@h/d", POSTGRES_SCHEMES).password
+    'a@b'
+
+    Raises ValueError with the reason, which never quotes the text: it may hold a password.
+    """
+    if any(c.isspace() for c in text.strip()) or not text.strip().isprintable():
+        raise ValueError("malformed URL: it holds white space or control characters")
+    scheme, separator, rest = text.strip().partition("://")
+    if not separator or scheme not in schemes:
+        raise ValueError(f"malformed URL: it must start with {' or '.join(s + '://' for s in schemes)}")
+    rest, _, query = rest.partition("?")
+    # The login may hold unescaped slashes only where it is escaped; a slash ends the authority (RFC 3986 3.2).
+    login, at, tail = rest.rpartition("@")
+    netloc, slash, path = tail.partition("/")
+    user, colon, password = login.partition(":")
+    host, port = _split_hosts(netloc)
+    return Url(
+        scheme="postgresql" if scheme == "postgres" else scheme,
+        user=unquote(user) if at and user else None,
+        password=unquote(password) if colon else None,
+        host=host,
+        port=port,
+        path=slash + path,
+        options=tuple(_options(query)),
+    )
+
+
+def _options(query: str) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
+    except ValueError:
+        raise ValueError("malformed URL: after the ? there must be name=value pairs") from None
+
+
+def _split_hosts(netloc: str) -> tuple[str, str]:
+    hosts, ports = [], []
+    for part in netloc.split(","):
+        if part.startswith("["):
+            host, bracket, rest = part[1:].partition("]")
+            if not bracket or (rest and not rest.startswith(":")):
+                raise ValueError("malformed URL: an IPv6 address must stand in [brackets]")
+            port = rest[1:]
+        else:
+            host, _, port = part.partition(":")
+            host = unquote(host)
+        if port and not (port.isascii() and port.isdigit() and 0 < int(port) <= _MAX_PORT):
+            raise ValueError(f"malformed URL: the port must be a number from 1 to {_MAX_PORT}")
+        hosts.append(host)
+        ports.append(port)
+    return ",".join(hosts), ",".join(ports) if any(ports) else ""
