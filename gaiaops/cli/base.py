@@ -1,0 +1,181 @@
+"""The one error boundary, and what every command shares: options, the registry, notices, prompts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from gaiaops.errors import ExitCode, GaiaopsError, InterruptedRunError, RefusedError
+
+if TYPE_CHECKING:
+    from gaiaops.registry.model import Environment, Registry
+
+PROGRAM = "gaiaops"
+
+
+@dataclass
+class Context:
+    """The global options of one run."""
+
+    registry_file: str | None = None
+    sandbox: bool = False
+    color: str = "auto"
+    verbose: int = 0
+    debug: bool = False
+    _registry: Registry | None = field(default=None, repr=False)
+
+    def registry(self) -> Registry:
+        """The registry this run works on; `--sandbox` starts the sandbox if it is down."""
+        if self._registry is None:
+            from gaiaops import registry
+
+            file = self.registry_file
+            if self.sandbox:
+                from gaiaops.sandbox import lifecycle
+
+                file = str(lifecycle.ensure_up(notice).registry)
+            self._registry = registry.load(file)
+            for warning in self._registry.warnings:
+                warn(warning)
+        return self._registry
+
+    def colored(self, stream: Any = None) -> bool:
+        """Whether to colour: --color, then NO_COLOR, then whether it is a terminal."""
+        if self.color != "auto":
+            return self.color == "always"
+        return not os.environ.get("NO_COLOR") and (stream or sys.stdout).isatty()
+
+
+def notice(text: str) -> None:
+    """Tells the user something; standard output carries data only."""
+    click.echo(text, err=True)
+
+
+def warn(text: str) -> None:
+    notice(f"{PROGRAM}: warning: {text}")
+
+
+def show_error(error: GaiaopsError, *, color: bool = False) -> None:
+    """The line, what belongs under it, and the hint."""
+    head = click.style(f"{PROGRAM}: error:", fg="red", bold=True) if color else f"{PROGRAM}: error:"
+    click.echo(f"{head} {error}", err=True, color=color)
+    if error.detail:
+        click.echo(error.detail, err=True)
+    if error.hint:
+        click.echo(f"hint: {error.hint}", err=True)
+
+
+def confirm(env: Environment, given: str | None, question: str) -> None:
+    """Asks for the environment's name, typed by hand; off a terminal only --confirm NAME will do.
+
+    Raises RefusedError. A protected environment is the caller's case: others are not asked.
+    """
+    if given is not None:
+        if given == env.name:
+            return
+        raise RefusedError(
+            f'--confirm says "{given}", this is {env.name}',
+            hint=f"--confirm {env.name}",
+            environment=env.name,
+        )
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise RefusedError(
+            "a change to a protected environment needs its name",
+            hint=f"add --confirm {env.name}",
+            environment=env.name,
+        )
+    click.echo(f"{question}\nType the environment's name to go on: ", nl=False, err=True)
+    if sys.stdin.readline().strip() != env.name:
+        raise RefusedError("not confirmed; nothing was changed", environment=env.name)
+
+
+def run(main: Callable[..., Any], context: Context) -> NoReturn:
+    """Runs the command line and ends the process with a documented exit code."""
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        code = _guarded(main, context)
+    except SystemExit as error:  # click's own --help and --version
+        code = error.code if isinstance(error.code, int) else 0
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _silence()
+    sys.exit(code)
+
+
+def _guarded(main: Callable[..., Any], context: Context) -> int:
+    try:
+        main(prog_name=PROGRAM, standalone_mode=False, obj=context)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        _show_usage(error)
+        return ExitCode.USAGE
+    except GaiaopsError as error:
+        if context.debug:
+            import traceback
+
+            notice("".join(traceback.format_exception(error)))
+        show_error(error, color=context.colored(sys.stderr))
+        return error.code
+    except (KeyboardInterrupt, click.Abort):
+        show_error(InterruptedRunError("interrupted; what ran on a server was cancelled"))
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:  # `| head`
+        _silence()
+        return ExitCode.OK
+    except Exception as error:  # noqa: BLE001 - the boundary: anything unexpected is a bug
+        return _bug(error, context)
+    return ExitCode.OK
+
+
+def _show_usage(error: click.ClickException) -> None:
+    notice(f"{PROGRAM}: error: {error.format_message()}")
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        notice(f"hint: {error.ctx.command_path} --help")
+
+
+def _silence() -> None:
+    """Keeps the interpreter from complaining about the closed pipe when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _terminated(*_: object) -> NoReturn:
+    """SIGTERM unwinds like Ctrl-C, so that statements are cancelled and half-written files removed."""
+    raise KeyboardInterrupt
+
+
+def _bug(error: Exception, context: Context) -> int:
+    import time
+    import traceback
+
+    from gaiaops import __version__
+    from gaiaops.registry.paths import state_home
+
+    # Only frames and the error's type: its text and the variables may hold a secret.
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    text = f"gaiaops {__version__}\nPython {sys.version}\n{frames}{type(error).__name__}\n"
+    log = state_home() / "crashes" / time.strftime("%Y%m%d-%H%M%S.log", time.gmtime())
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        log.touch(mode=0o600)
+        log.write_text(text, encoding="utf-8")
+        where = f"the traceback is in {log}"
+    except OSError:
+        where = "the traceback could not be written; --debug shows it"
+    if context.debug:
+        notice("".join(traceback.format_exception(error)))
+    notice(f"{PROGRAM}: error: a bug in gaiaops: {type(error).__name__}\nhint: {where}")
+    return ExitCode.BUG
+
+
+def output_path(text: str | None) -> Path | None:
+    """`-o FILE`; `-` is standard output."""
+    return None if text in (None, "-") else Path(text or "")

@@ -1,0 +1,1 @@
+"""Rows and reports into text; used by the command line alone."""

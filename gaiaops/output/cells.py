@@ -1,0 +1,65 @@
+"""Blocks in COPY's text encoding into cells for people to read. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from gaiaops.postgres.wire import Row
+
+NULL = "<null>"
+# Everything below 0x20 but tab and line feed (which separate), and DEL: a value must not drive the terminal.
+_CONTROLS = bytes(set(range(32)) - {9, 10}) + b"\x7f"
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+_UNESCAPED = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "v": "\v", "N": NULL}
+
+
+def safe(text: str) -> str:
+    """Text with everything that could move the cursor or reorder the line spelled out.
+
+    >>> safe("a\\x1b[31mb")
+    'a\\\\x1b[31mb'
+    """
+    return _UNSAFE.sub(lambda m: f"\\x{ord(m[0]):02x}" if ord(m[0]) < 256 else f"\\u{ord(m[0]):04x}", text)
+
+
+def display_lines(rows: Sequence[Row]) -> str:
+    """A block as lines of tab-separated cells, one line a row, fit for a screen.
+
+    A line break or tab within a value stays as COPY wrote it (backslash n, backslash t), NULL is <null>, and
+    a doubled backslash becomes one.
+    """
+    raw = b"".join(rows)
+    text = raw.decode("utf-8", "surrogateescape")
+    if len(raw.translate(None, _CONTROLS)) != len(raw) or not raw.isascii():
+        text = safe(text)
+    if "\\\\" in text:
+        text = _ESCAPE.sub(lambda m: NULL if m[1] == "N" else "\\" if m[1] == "\\" else m[0], text)
+    elif "\\N" in text:
+        text = text.replace("\\N", NULL)
+    return text[:-1]
+
+
+def values(rows: Iterable[Row]) -> list[list[str | None]]:
+    """A block's cells as they are: escapes undone, NULL as None.
+
+    >>> values([b"a\\\\tb\\t\\\\N\\n"])
+    [['a\\tb', None]]
+    """
+    decoded = (bytes(row)[:-1].decode("utf-8", "replace").split("\t") for row in rows)
+    return [[None if cell == "\\N" else _plain(cell) for cell in row] for row in decoded]
+
+
+def _plain(cell: str) -> str:
+    return _ESCAPE.sub(lambda m: _UNESCAPED.get(m[1], m[1]), cell) if "\\" in cell else cell
+
+
+def width(text: str) -> int:
+    """Columns a text takes on a terminal: wide characters take two, combining ones none (UAX #11)."""
+    if text.isascii():
+        return len(text)
+    from wcwidth import wcswidth
+
+    columns = wcswidth(text)
+    return columns if columns >= 0 else len(text)

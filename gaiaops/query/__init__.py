@@ -1,0 +1,1 @@
+"""Runs SQL against one environment or all of them."""

@@ -1,0 +1,117 @@
+"""One environment: statements in a guarded transaction, or in one that writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from gaiaops.errors import GaiaopsError, RefusedError, UsageError
+from gaiaops.postgres import session as pg
+from gaiaops.postgres.stream import Result
+from gaiaops.postgres.wire import Wire
+from gaiaops.query.statements import Script
+from gaiaops.registry.model import Environment, Registry
+
+COMMAND = "query"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """An open guarded transaction: the results, one after the other, and what the user should know."""
+
+    results: Iterator[Result]
+    warning: str
+
+
+@contextmanager
+def read(env: Environment, script: Script, wire: Wire, statement_ms: int | None) -> Iterator[Reading]:
+    """Opens the guard and yields the results; each must be read before the next is asked for.
+
+    Raises the error tree's errors, with the environment's name.
+    """
+    timeouts = pg.environment_timeouts(env, statement_ms)
+    with named(env):
+        script.refuse_writes(protected=env.protected)
+        url = env.postgres_url()
+    with named(env), pg.reading(url, timeouts, COMMAND) as session:
+        warning = ""
+        if env.protected and session.superuser:
+            warning = (
+                f'role "{session.role}" is a superuser: the read-only transaction holds, but functions that '
+                "act outside it are only refused by name; a role with SELECT alone is safer"
+            )
+        yield Reading((session.run(request) for request in script.requests(wire)), warning)
+
+
+@contextmanager
+def named(env: Environment) -> Iterator[None]:
+    """Puts the environment's name on errors that pass through."""
+    try:
+        yield
+    except GaiaopsError as error:
+        error.environment = error.environment or env.name
+        raise
+
+
+class Writing:
+    """An open writing transaction: run the results, then commit; leaving it otherwise rolls back."""
+
+    def __init__(self, session: pg.Session, script: Script, wire: Wire) -> None:
+        self._session = session
+        self.results = (session.run(request) for request in script.requests(wire, write=True))
+
+    def commit(self) -> None:
+        self._session.exchange.command("COMMIT")
+
+    def identity(self) -> tuple[str, str]:
+        """(system identifier, database) of the server behind the name (manual 9.28, pg_control_system)."""
+        row = self._session.connection.execute(
+            "SELECT (SELECT system_identifier::text FROM pg_control_system()), current_database()"
+        ).fetchone()
+        return (str(row[0]), str(row[1])) if row else ("", "")
+
+
+@contextmanager
+def write(
+    registry: Registry, env: Environment, script: Script, wire: Wire, statement_ms: int | None
+) -> Iterator[Writing]:
+    """Opens one writing transaction after checking what is behind the name.
+
+    Raises RefusedError where a pin does not match or another environment has the same database.
+    """
+    _check_only_name(registry, env)
+    timeouts = pg.environment_timeouts(env, statement_ms)
+    with named(env), pg.writing(env.postgres_url(), timeouts, COMMAND) as session:
+        writing = Writing(session, script, wire)
+        check_pin(env, writing.identity())
+        yield writing
+
+
+def check_pin(env: Environment, identity: tuple[str, str]) -> None:
+    """Raises RefusedError where the server is not the one the registry pins."""
+    for what, wanted, found in (
+        ("system_identifier", env.pin.system_identifier, identity[0]),
+        ("database", env.pin.database, identity[1]),
+    ):
+        if wanted is not None and wanted != found:
+            raise RefusedError(
+                f"wrong database behind the name: {what} is {found}, the registry pins {wanted}",
+                hint=f"gaiaops envs {env.name} shows where the connection string comes from",
+                environment=env.name,
+            )
+
+
+def _check_only_name(registry: Registry, env: Environment) -> None:
+    mine = env.postgres_url()
+    for other in registry.environments:
+        try:
+            theirs = other.postgres_url() if other != env else None
+        except UsageError:  # its secret is missing: nothing to compare with
+            continue
+        if theirs and (theirs.address, theirs.database) == (mine.address, mine.database):
+            raise RefusedError(
+                f"{other.name} is the same database ({mine.address}/{mine.database}): one of the names is wrong",
+                hint=f"compare gaiaops envs {env.name} and gaiaops envs {other.name}",
+                environment=env.name,
+            )

@@ -1,0 +1,57 @@
+"""From the text a user gave to the requests that are sent. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from gaiaops.errors import UsageError
+from gaiaops.postgres import guard
+from gaiaops.postgres.lexer import Statement, bind, split
+from gaiaops.postgres.stream import Request
+from gaiaops.postgres.wire import Wire
+
+
+@dataclass(frozen=True)
+class Script:
+    """The statements of one run and how they are to be answered."""
+
+    statements: tuple[Statement, ...]
+    parameters: Mapping[str, str]
+    limit: int | None = None
+
+    def requests(self, wire: Wire, *, write: bool = False) -> list[Request]:
+        """One request a statement. Writing statements are never wrapped: their tags say what they did."""
+        found = []
+        for statement in self.statements:
+            text, values, _ = bind(statement, self.parameters)
+            limit = None if write else self.limit
+            found.append(Request(text, statement.keyword, wire, values, limit, wrap=not write))
+        return found
+
+    def refuse_writes(self, *, protected: bool) -> None:
+        """Raises RefusedError before anything is sent where a statement must not run in a reading command."""
+        for statement in self.statements:
+            guard.refuse(statement, protected=protected)
+
+
+def script(sql: str, parameters: Sequence[str] = (), limit: int | None = None) -> Script:
+    """The statements of a text with `NAME=VALUE` parameters.
+
+    Raises UsageError for an empty text, a NUL character, a parameter that is malformed or never used.
+    """
+    if "\x00" in sql:
+        raise UsageError("the SQL holds a NUL character: is this a binary file?", hint="name a text file in UTF-8")
+    statements = tuple(split(sql))
+    if not statements:
+        raise UsageError("the SQL is empty", hint='try: gaiaops query ENV "SELECT count(*) FROM users"')
+    values: dict[str, str] = {}
+    for parameter in parameters:
+        name, equals, value = parameter.partition("=")
+        if not equals or not name.isidentifier():
+            raise UsageError(f"not a parameter: -p {name}", hint="write -p NAME=VALUE and :NAME in the SQL")
+        values[name] = value
+    used: set[str] = set().union(*(bind(statement, values)[2] for statement in statements))
+    if unused := set(values) - used:
+        raise UsageError(f"no :{min(unused)} in the SQL", hint="a parameter stands in the SQL as :NAME, unquoted")
+    return Script(statements, values, limit)
