@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
-from click.shell_completion import CompletionItem
 
 from gaiaops.errors import GaiaopsError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 FORMATS = ("table", "vertical", "csv", "tsv", "json", "jsonl", "markdown", "html")
 
@@ -19,6 +23,8 @@ class EnvironmentType(click.ParamType):
         self.extra = extra
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
         try:
             names = _registry_names(ctx)
         except GaiaopsError:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import os
+import pwd
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,8 +23,8 @@ _NAME_BYTES = 63  # application_name is cut there (NAMEDATALEN - 1)
 def application_name(command: str) -> str:
     """`gaiaops/<version> <user>@<host> <command>`, so that a DBA sees who it is."""
     try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container's uid without a name
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container's uid without a name
         user = str(os.getuid())
     name = f"gaiaops/{__version__} {user}@{socket.gethostname()}"
     return name.encode("ascii", "replace").decode()[: _NAME_BYTES - 1 - len(command)] + f" {command}"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, LiteralString
+
+import msgspec
 
 from gaiaops.errors import RefusedError
 from gaiaops.postgres import guard
 from gaiaops.postgres.connect import connect
+from gaiaops.postgres.failures import lost_connection, statement_failure
 from gaiaops.postgres.stream import Exchange, Request, Result
 from gaiaops.registry.model import Environment, Timeouts
 from gaiaops.registry.urls import Url
@@ -23,6 +26,7 @@ class Session:
 
     def __init__(self, connection: psycopg.Connection, timeouts: Timeouts) -> None:
         self.connection = connection
+        self.timeouts = timeouts
         self.exchange = Exchange(connection.pgconn, timeouts.statement)
 
     @property
@@ -41,6 +45,24 @@ class Session:
         if result.columns is None:
             self._check_open(result.tag)
         return result
+
+    def fetch(self, sql: LiteralString, values: Mapping[str, object] | None = None) -> list[tuple[Any, ...]]:
+        """All rows of one of our own statements, with values as parameters. Raises StatementError and such."""
+        import psycopg
+
+        began = time.monotonic()
+        try:
+            return self.connection.execute(sql, values).fetchall()
+        except psycopg.Error as error:
+            ran = (time.monotonic() - began) * 1000
+            if error.pgresult is None:
+                raise lost_connection(str(error)) from None
+            raise statement_failure(error.pgresult, sql, ran_ms=ran, timeout_ms=self.timeouts.statement) from None
+
+    def identity(self) -> tuple[str, str]:
+        """(system identifier, database) of the server behind the name (manual 9.27.11, pg_control_system)."""
+        row = self.fetch("SELECT (SELECT system_identifier::text FROM pg_control_system()), current_database()")[0]
+        return str(row[0]), str(row[1])
 
     def _check_open(self, tag: str) -> None:
         """The second lock on the door: whatever ended the transaction, nothing runs after it."""
@@ -92,4 +114,18 @@ def _cancelled_on_exit(connection: psycopg.Connection) -> Iterator[None]:
 
 def environment_timeouts(env: Environment, statement_ms: int | None) -> Timeouts:
     """The environment's bounds, with `--timeout` in place of its statement timeout."""
-    return env.timeouts if statement_ms is None else replace(env.timeouts, statement=statement_ms)
+    return env.timeouts if statement_ms is None else msgspec.structs.replace(env.timeouts, statement=statement_ms)
+
+
+def check_pin(env: Environment, identity: tuple[str, str]) -> None:
+    """Raises RefusedError where the server is not the one the registry pins."""
+    for what, wanted, found in (
+        ("system_identifier", env.pin.system_identifier, identity[0]),
+        ("database", env.pin.database, identity[1]),
+    ):
+        if wanted is not None and wanted != found:
+            raise RefusedError(
+                f"wrong database behind the name: {what} is {found}, the registry pins {wanted}",
+                hint=f"gaiaops envs {env.name} shows where the connection string comes from",
+                environment=env.name,
+            )

@@ -10,8 +10,9 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from gaiaops.errors import DeadlineError, GaiaopsError
 from gaiaops.postgres.failures import lost_connection, statement_failure
@@ -33,8 +34,7 @@ _COPY_OPTIONS = {Wire.CSV: "(FORMAT csv)", Wire.TEXT: "(FORMAT text)", Wire.JSON
 Block = list[Row]
 
 
-@dataclass
-class Result:
+class Result(msgspec.Struct):
     """What a statement gave: columns and blocks of rows. `tag` (`SELECT 3`) is known at the end.
 
     `columns` is None for a statement that returns no rows.
@@ -46,8 +46,7 @@ class Result:
     more: bool = False  # the limit was reached and there is at least one row more
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """A statement to run: its text, `$n` values, what to encode into, and how many rows at most."""
 
     sql: str

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from enum import Enum
+
+import msgspec
 
 Row = bytes | memoryview
 
@@ -24,8 +25,7 @@ class Wire(Enum):
     JSON = "json"
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(msgspec.Struct, frozen=True):
     """A result column; `oid` is its type's (pg_type.oid), `at_least` the width a table gives it from the start."""
 
     name: str

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+
+import msgspec
 
 from gaiaops.errors import GaiaopsError, RefusedError, UsageError
 from gaiaops.postgres import session as pg
@@ -16,8 +17,7 @@ from gaiaops.registry.model import Environment, Registry
 COMMAND = "query"
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(msgspec.Struct, frozen=True):
     """An open guarded transaction: the results, one after the other, and what the user should know."""
 
     results: Iterator[Result]
@@ -65,11 +65,7 @@ class Writing:
         self._session.exchange.command("COMMIT")
 
     def identity(self) -> tuple[str, str]:
-        """(system identifier, database) of the server behind the name (manual 9.28, pg_control_system)."""
-        row = self._session.connection.execute(
-            "SELECT (SELECT system_identifier::text FROM pg_control_system()), current_database()"
-        ).fetchone()
-        return (str(row[0]), str(row[1])) if row else ("", "")
+        return self._session.identity()
 
 
 @contextmanager
@@ -84,22 +80,8 @@ def write(
     timeouts = pg.environment_timeouts(env, statement_ms)
     with named(env), pg.writing(env.postgres_url(), timeouts, COMMAND) as session:
         writing = Writing(session, script, wire)
-        check_pin(env, writing.identity())
+        pg.check_pin(env, writing.identity())
         yield writing
-
-
-def check_pin(env: Environment, identity: tuple[str, str]) -> None:
-    """Raises RefusedError where the server is not the one the registry pins."""
-    for what, wanted, found in (
-        ("system_identifier", env.pin.system_identifier, identity[0]),
-        ("database", env.pin.database, identity[1]),
-    ):
-        if wanted is not None and wanted != found:
-            raise RefusedError(
-                f"wrong database behind the name: {what} is {found}, the registry pins {wanted}",
-                hint=f"gaiaops envs {env.name} shows where the connection string comes from",
-                environment=env.name,
-            )
 
 
 def _check_only_name(registry: Registry, env: Environment) -> None:

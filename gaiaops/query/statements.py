@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from gaiaops.errors import UsageError
 from gaiaops.postgres import guard
@@ -12,8 +13,7 @@ from gaiaops.postgres.stream import Request
 from gaiaops.postgres.wire import Wire
 
 
-@dataclass(frozen=True)
-class Script:
+class Script(msgspec.Struct, frozen=True):
     """The statements of one run and how they are to be answered."""
 
     statements: tuple[Statement, ...]

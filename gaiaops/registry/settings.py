@@ -11,9 +11,10 @@ import os
 import re
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
+
+import msgspec
 
 from gaiaops.errors import UsageError
 from gaiaops.registry.urls import Url, parse_url
@@ -22,12 +23,14 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(:-([^}]*))?\}|\$\$")
 _COMMAND_SECONDS = 30
 
 
-@dataclass(frozen=True)
-class Variables:
+class Variables(msgspec.Struct, frozen=True):
     """What `${VAR}` may name: the process first, then `.env` beside the registry."""
 
-    process: Mapping[str, str] = field(repr=False)
-    dotenv: Mapping[str, str] = field(repr=False)
+    process: Mapping[str, str]
+    dotenv: Mapping[str, str]
+
+    def __repr__(self) -> str:
+        return "Variables(…)"  # they hold secrets
 
     def find(self, name: str) -> tuple[str, str] | None:
         """(value, source) of a variable; an empty one counts as unset, as a shell's `:-` has it."""
@@ -37,14 +40,16 @@ class Variables:
         return None
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(msgspec.Struct, frozen=True):
     """A value of the registry, resolved on demand."""
 
     file: Path
     path: str
-    raw: str | tuple[str, ...] = field(repr=False)
-    variables: Variables = field(repr=False)
+    raw: str | tuple[str, ...]
+    variables: Variables
+
+    def __repr__(self) -> str:
+        return f"Setting({self.path})"  # what is written may be a secret
 
     def problem(self, reason: str, hint: str = "") -> UsageError:
         """The error that names the file, the key path and the reason."""

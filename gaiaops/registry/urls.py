@@ -7,8 +7,9 @@ and the parts go to the driver one by one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote
+
+import msgspec
 
 MASK = "***"
 POSTGRES_SCHEMES = ("postgresql", "postgres")
@@ -17,17 +18,19 @@ _MAX_PORT = 65535
 _SECRET_OPTIONS = frozenset({"password", "sslpassword", "passfile_password"})
 
 
-@dataclass(frozen=True)
-class Url:
+class Url(msgspec.Struct, frozen=True):
     """A connection string in parts; `host` and `port` may hold several, comma-separated, as libpq has it."""
 
     scheme: str
     user: str | None
-    password: str | None = field(repr=False)
+    password: str | None
     host: str
     port: str
     path: str
     options: tuple[tuple[str, str], ...]
+
+    def __repr__(self) -> str:
+        return f"Url({self.masked()})"
 
     @property
     def database(self) -> str:

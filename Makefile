@@ -1,0 +1,58 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+PYTHON ?= $(shell for p in python3.12 python3.11 python3.13 python3; do \
+	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+G := $(BIN)/gaiaops
+
+.PHONY: demo test lint types imports unit bench stress clean docs
+
+$(STAMP): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "gaiaops needs Python 3.11 or later on PATH"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[sandbox,dev]'
+	$(BIN)/python -m compileall -q gaiaops
+	@touch $(STAMP)
+
+demo: $(STAMP)
+	$(G) sandbox up
+	$(G) --sandbox view all
+	$(G) --sandbox query dev "SELECT email, created_at FROM users ORDER BY created_at DESC LIMIT 10"
+	$(G) --sandbox query all
+	@echo
+	@echo "The sandbox is up. Next, with $(BIN) on your PATH:"
+	@echo "  gaiaops --sandbox view dev                    tables, newest users, cache keys by family"
+	@echo "  gaiaops --sandbox query dev 'DELETE FROM users'    is refused: reading is the default"
+	@echo "  gaiaops --sandbox connect production          psql or pgcli, read-only, a red prompt"
+	@echo "  gaiaops sandbox status                        every server and its address"
+	@echo "  gaiaops sandbox down                          stops it all"
+
+test: lint types imports unit
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+imports: $(STAMP)
+	$(BIN)/lint-imports --no-logo
+
+unit: $(STAMP)
+	$(BIN)/python -m pytest -n auto
+
+# One line a figure; `make bench ONLY=csv` runs one.
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks $(ONLY)
+
+# The rounds that are too heavy for `make test`.
+stress: $(STAMP)
+	GAIAOPS_TEST_STRESS=1 $(BIN)/python -m pytest -n auto
+
+docs: $(STAMP)
+	$(BIN)/python -m docs.generate
+
+clean:
+	-$(G) sandbox down
+	rm -rf $(VENV) build dist *.egg-info

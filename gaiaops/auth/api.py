@@ -1,0 +1,94 @@
+"""Auth users by the admin API: walked in ascending pages, and held against the server's own total.
+
+Rows that share a created_at can be repeated and lost between pages without any concurrent write, so distinct
+ids are counted, and a walk that does not add up is made again with larger pages (see supabase-auth.md).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from gaiaops import emails
+from gaiaops.auth.interface import AuthCount
+from gaiaops.errors import ConnectError, StatementError
+from gaiaops.registry.model import Timeouts
+
+if TYPE_CHECKING:
+    import httpx
+
+_PAGE_SIZES = (1000, 1700, 5000)
+_UNAUTHORISED = (401, 403)
+
+
+def count(url: str, service_key: str, tags: Iterable[str], timeouts: Timeouts) -> AuthCount:
+    """Users in all and per tag. Raises ConnectError, or StatementError where a page cannot be read."""
+    import httpx
+
+    names = list(tags)
+    headers = {"apikey": service_key, "Authorization": f"Bearer {service_key}"}
+    timeout = httpx.Timeout(timeouts.statement / 1000 or None, connect=timeouts.connect / 1000)
+    try:
+        with httpx.Client(base_url=f"{url.rstrip('/')}/auth/v1", headers=headers, timeout=timeout) as client:
+            began = time.perf_counter()
+            client.get("/health")
+            latency = (time.perf_counter() - began) * 1000
+            addresses, total = _walk(client)
+    except httpx.TimeoutException:
+        raise ConnectError(f"no answer from Supabase Auth ({url})", hint="is the project paused?") from None
+    except httpx.HTTPError as error:
+        raise ConnectError(f"Supabase Auth: {type(error).__name__} ({url})", hint="check supabase.url") from None
+    by_tag = dict.fromkeys(names, 0)
+    for address in addresses.values():
+        found = emails.classify(address, names)
+        if found.kind is emails.Kind.TAGGED:
+            by_tag[found.tag] += 1
+    return AuthCount("api", len(addresses), by_tag, len(addresses) == total, latency)
+
+
+def check(url: str, service_key: str, timeouts: Timeouts) -> float:
+    """Latency in milliseconds of a request that needs the key. Raises as `count` does."""
+    import httpx
+
+    headers = {"apikey": service_key, "Authorization": f"Bearer {service_key}"}
+    try:
+        with httpx.Client(headers=headers, timeout=timeouts.connect / 1000) as client:
+            client.base_url = httpx.URL(f"{url.rstrip('/')}/auth/v1")
+            began = time.perf_counter()
+            _page(client, 1, 1)
+            return (time.perf_counter() - began) * 1000
+    except httpx.HTTPError as error:
+        raise ConnectError(f"Supabase Auth: {type(error).__name__} ({url})", hint="check supabase.url") from None
+
+
+def _walk(client: httpx.Client) -> tuple[dict[str, str], int]:
+    """(id → address, the total the server gives), with larger pages until the two agree."""
+    addresses: dict[str, str] = {}
+    total = 0
+    for size in _PAGE_SIZES:
+        page = 1
+        while True:
+            users, total = _page(client, page, size)
+            addresses |= {str(user["id"]): str(user.get("email") or "") for user in users}
+            if not users or len(addresses) == total:
+                break
+            page += 1
+        if len(addresses) == total:
+            break
+    return addresses, total
+
+
+def _page(client: httpx.Client, page: int, size: int) -> tuple[list[dict[str, Any]], int]:
+    # Ascending: new users land on the last page and repeat nothing.
+    response = client.get("/admin/users", params={"page": page, "per_page": size, "sort": "created_at asc"})
+    if response.status_code in _UNAUTHORISED:
+        code = response.headers.get("x-sb-error-code", response.status_code)
+        raise ConnectError(f"Supabase Auth refused the service key ({code})", hint="check supabase.service_key")
+    if response.status_code != 200:  # noqa: PLR2004
+        raise StatementError(
+            f"Supabase Auth answered {response.status_code} for users {(page - 1) * size + 1} to {page * size}",
+            hint="one bad row fails a whole page; SQL access (supabase.database) does not have this",
+        )
+    users = response.json().get("users") or []
+    return users, int(response.headers.get("x-total-count") or len(users))

@@ -1,0 +1,1 @@
+"""Redis: the only folder that imports its driver."""

@@ -1,0 +1,55 @@
+"""What is in a Redis, in bounded steps: never KEYS."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from gaiaops.cache.keys import OTHER, family_of
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+_STEP = 1000
+
+
+@dataclass(frozen=True)
+class CacheSummary:
+    """Size of a Redis: `memory` is used_memory in bytes."""
+
+    version: str
+    keys: int
+    memory: int
+    latency_ms: float
+
+
+@dataclass(frozen=True)
+class FamilyCount:
+    """Keys of one family; `complete` is False where the time budget ended the scan."""
+
+    families: tuple[tuple[str, int], ...]
+    complete: bool
+
+
+def summary(client: Redis) -> CacheSummary:
+    """Two round trips: PING for the latency, INFO and DBSIZE for the rest."""
+    client.ping()
+    began = time.perf_counter()
+    client.ping()
+    latency = (time.perf_counter() - began) * 1000
+    info = cast(dict[str, Any], client.info())
+    return CacheSummary(str(info["redis_version"]), cast(int, client.dbsize()), int(info["used_memory"]), latency)
+
+
+def count_families(client: Redis, families: Sequence[tuple[str, str]], budget_s: float) -> FamilyCount:
+    """Keys per family by SCAN, for at most `budget_s` seconds."""
+    counts = dict.fromkeys([name for name, _ in families] + [OTHER], 0)
+    end, cursor = time.monotonic() + budget_s, 0
+    while True:
+        cursor, keys = cast(tuple[int, list[bytes]], client.scan(cursor, count=_STEP))
+        for key in keys:
+            counts[family_of(key, families)] += 1
+        if cursor == 0 or time.monotonic() > end:
+            return FamilyCount(tuple((n, c) for n, c in counts.items() if c), cursor == 0)

