@@ -85,7 +85,7 @@ def _page(client: httpx.Client, page: int, size: int) -> tuple[list[dict[str, An
     if response.status_code in _UNAUTHORISED:
         code = response.headers.get("x-sb-error-code", response.status_code)
         raise ConnectError(f"Supabase Auth refused the service key ({code})", hint="check supabase.service_key")
-    if response.status_code != 200:  # noqa: PLR2004
+    if response.status_code != 200:
         raise StatementError(
             f"Supabase Auth answered {response.status_code} for users {(page - 1) * size + 1} to {page * size}",
             hint="one bad row fails a whole page; SQL access (supabase.database) does not have this",

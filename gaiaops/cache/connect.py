@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gaiaops.errors import ConnectError, DeadlineError, StatementError
 from gaiaops.registry.durations import show_duration
@@ -13,6 +13,8 @@ from gaiaops.registry.urls import Url
 
 if TYPE_CHECKING:
     from redis import Redis
+
+_HINT = "is the server up, or a tunnel needed?"
 
 
 @contextmanager
@@ -24,33 +26,35 @@ def connect(url: Url, timeouts: Timeouts) -> Iterator[Redis]:
     """
     import redis
 
-    client = redis.Redis(
-        **_arguments(url),
-        socket_connect_timeout=timeouts.connect / 1000,
-        socket_timeout=timeouts.statement / 1000 or None,
-        client_name="gaiaops",
-        protocol=2,
-    )
+    where = url.address
+    client = redis.Redis(**_arguments(url, timeouts))
     try:
         yield client
     except redis.AuthenticationError:
-        raise ConnectError(f"Redis refused the password ({url.address})", hint="check the registry: gaiaops envs ENV") from None
+        raise ConnectError(f"Redis refused the password ({where})", hint="check it: gaiaops envs ENV") from None
     except redis.BusyLoadingError:
-        raise ConnectError(f"Redis is loading its data ({url.address})", hint="try again in a moment") from None
+        raise ConnectError(f"Redis is loading its data ({where})", hint="try again in a moment") from None
     except redis.TimeoutError:
         waited = show_duration(timeouts.connect)
-        raise DeadlineError(f"no answer from Redis within {waited} ({url.address})", hint="is a tunnel needed?") from None
+        raise DeadlineError(f"no answer from Redis within {waited} ({where})", hint=_HINT) from None
     except redis.ConnectionError as error:
-        raise ConnectError(f"Redis: {_reason(error)} ({url.address})", hint="is the server up, or a tunnel needed?") from None
+        raise ConnectError(f"Redis: {_reason(error)} ({where})", hint=_HINT) from None
     except redis.RedisError as error:
-        raise StatementError(f"Redis: {error} ({url.address})") from None
+        raise StatementError(f"Redis: {error} ({where})") from None
     finally:
         client.close()
 
 
-def _arguments(url: Url) -> dict[str, object]:
+def _arguments(url: Url, timeouts: Timeouts) -> dict[str, Any]:
     """redis.Redis arguments; the parts are handed over one by one, so that any password works."""
-    arguments: dict[str, object] = {"username": url.user, "password": url.password}
+    arguments: dict[str, Any] = {
+        "username": url.user,
+        "password": url.password,
+        "socket_connect_timeout": timeouts.connect / 1000,
+        "socket_timeout": timeouts.statement / 1000 or None,
+        "client_name": "gaiaops",
+        "protocol": 2,  # RESP3 came with Redis 6 and not with every stand-in
+    }
     if url.scheme == "unix":
         return {**arguments, "unix_socket_path": url.path, "db": int(dict(url.options).get("db", 0))}
     arguments |= {"host": url.host or "localhost", "port": int(url.port or 6379), "db": int(url.database or 0)}

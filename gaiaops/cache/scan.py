@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from gaiaops.cache.keys import OTHER, family_of
 
@@ -39,8 +39,8 @@ def summary(client: Redis) -> CacheSummary:
     began = time.perf_counter()
     client.ping()
     latency = (time.perf_counter() - began) * 1000
-    info = cast(dict[str, Any], client.info())
-    return CacheSummary(str(info["redis_version"]), cast(int, client.dbsize()), int(info["used_memory"]), latency)
+    info = client.info()
+    return CacheSummary(str(info["redis_version"]), client.dbsize(), int(info["used_memory"]), latency)
 
 
 def count_families(client: Redis, families: Sequence[tuple[str, str]], budget_s: float) -> FamilyCount:

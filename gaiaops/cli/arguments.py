@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,9 +12,13 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 FORMATS = ("table", "vertical", "csv", "tsv", "json", "jsonl", "markdown", "html")
+if TYPE_CHECKING:
+    _ParamType = click.ParamType[Any]
+else:  # generic for the type checker only: older releases of click cannot be subscripted
+    _ParamType = click.ParamType
 
 
-class EnvironmentType(click.ParamType):
+class EnvironmentType(_ParamType):
     """An environment's name or alias; checked against the registry when it is loaded."""
 
     name = "env"
@@ -45,7 +49,7 @@ def _registry_names(ctx: click.Context) -> list[str]:
     return registry.load(file).names()
 
 
-class DurationType(click.ParamType):
+class DurationType(_ParamType):
     """A duration as PostgreSQL writes it; milliseconds."""
 
     name = "duration"

@@ -99,10 +99,13 @@ def confirm(env: Environment, given: str | None, question: str) -> None:
 def run(main: Callable[..., Any], context: Context) -> NoReturn:
     """Runs the command line and ends the process with a documented exit code."""
     signal.signal(signal.SIGTERM, _terminated)
+    code: int = ExitCode.OK
     try:
-        code = _guarded(main, context)
-    except SystemExit as error:  # click's own --help and --version
-        code = error.code if isinstance(error.code, int) else 0
+        main(prog_name=PROGRAM, standalone_mode=False, obj=context)
+    except Exception as error:  # noqa: BLE001 - the boundary: what is not known here is a bug
+        code = _code_of(error, context)
+    except KeyboardInterrupt:
+        code = _code_of(click.Abort(), context)
     try:
         sys.stdout.flush()
     except OSError:
@@ -110,30 +113,28 @@ def run(main: Callable[..., Any], context: Context) -> NoReturn:
     sys.exit(code)
 
 
-def _guarded(main: Callable[..., Any], context: Context) -> int:
-    try:
-        main(prog_name=PROGRAM, standalone_mode=False, obj=context)
-    except click.exceptions.Exit as error:
-        return error.exit_code
-    except click.ClickException as error:
+def _code_of(error: Exception, context: Context) -> int:
+    """Shows an error and gives its exit code."""
+    code: int = ExitCode.OK
+    if isinstance(error, click.exceptions.Exit):  # --help, --version, completion
+        code = error.exit_code
+    elif isinstance(error, click.ClickException):
         _show_usage(error)
-        return ExitCode.USAGE
-    except GaiaopsError as error:
+        code = ExitCode.USAGE
+    elif isinstance(error, click.Abort):
+        code = _code_of(InterruptedRunError("interrupted; what ran on a server was cancelled"), context)
+    elif isinstance(error, GaiaopsError):
         if context.debug:
             import traceback
 
             notice("".join(traceback.format_exception(error)))
         show_error(error, color=context.colored(sys.stderr))
-        return error.code
-    except (KeyboardInterrupt, click.Abort):
-        show_error(InterruptedRunError("interrupted; what ran on a server was cancelled"))
-        return ExitCode.INTERRUPTED
-    except BrokenPipeError:  # `| head`
+        code = error.code
+    elif isinstance(error, BrokenPipeError):  # `| head`
         _silence()
-        return ExitCode.OK
-    except Exception as error:  # noqa: BLE001 - the boundary: anything unexpected is a bug
-        return _bug(error, context)
-    return ExitCode.OK
+    else:
+        code = _bug(error, context)
+    return code
 
 
 def _show_usage(error: click.ClickException) -> None:

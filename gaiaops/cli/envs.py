@@ -53,9 +53,8 @@ def _list(registry: Registry) -> None:
     rows = []
     for env in registry.environments:
         host, database, role, note = _target(env)
-        rows.append(
-            [env.name, ", ".join(env.aliases), env.tag or "", "yes" if env.protected else "", host, database, role, note]
-        )
+        about = [env.name, ", ".join(env.aliases), env.tag or "", "yes" if env.protected else ""]
+        rows.append([*about, host, database, role, note])
     headers = ["environment", "aliases", "tag", "protected", "host", "database", "role", "from"]
     click.echo(report.table(headers, rows))
     base.notice(f"registry: {registry.file}")
@@ -133,7 +132,8 @@ def _check(registry: Registry, chosen: Iterable[Environment], as_json: bool, *, 
     for result in check.everything(registry, tuple(chosen), with_supabase=with_supabase):
         results.append(result)
         if not as_json:
-            state = f"ok    {report.latency(result.latency_ms)}" if result.error is None else f"FAILED {result.error.message}"
+            broken = f"FAILED {result.error.message}" if result.error else ""
+            state = broken or f"ok    {report.latency(result.latency_ms)}"
             click.echo(f" {result.environment:<12} {result.server:<9} {state}")
             if result.error is not None and result.error.hint:
                 base.notice(f"hint: {result.error.hint}")

@@ -82,7 +82,8 @@ def _sql(argument: str | None, file: str | None) -> str:
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}", hint="check the path after -f") from None
     if len(raw) > _MAX_SQL:
-        raise UsageError(f"{file} is larger than {_MAX_SQL >> 20} MB", hint="load data with psql's \\copy: gaiaops connect")
+        limit = f"{_MAX_SQL >> 20} MB"
+        raise UsageError(f"{file} is larger than {limit}", hint="load data with psql's \\copy: gaiaops connect")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

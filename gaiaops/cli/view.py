@@ -85,7 +85,8 @@ def _failure(errors: list[GaiaopsError], alone: bool) -> GaiaopsError:
 
 
 def _header(width: int) -> str:
-    return (" " + "environment".ljust(max(width, 11)) + "".join(f" {name:>{w}}" for name, w in _COLUMNS) + "  tagged").rstrip()
+    columns = "".join(f" {name:>{w}}" for name, w in _COLUMNS)
+    return f" {'environment':<{max(width, 11)}}{columns}  tagged"
 
 
 def _line(registry: Registry, overview: Overview, width: int) -> str:
@@ -230,8 +231,8 @@ class _Supabase:
             count = self._read()
             if count is not None:
                 tagged = sum(count.by_tag.values())
-                rows: list[tuple[str, object]] = [*count.by_tag.items(), ("(no environment's tag)", count.users - tagged)]
-                rows.append(("all", count.users))
+                rows: list[tuple[str, object]] = list(count.by_tag.items())
+                rows += [("(no environment's tag)", count.users - tagged), ("all", count.users)]
                 click.echo(report.table(["tag", "auth users"], rows, right=[1]))
                 extra = "" if count.deleted is None else f"; {count.deleted} soft-deleted, {count.banned} banned"
                 base.notice(f"read by {count.source} in {report.latency(count.latency_ms)} a request{extra}")

@@ -47,7 +47,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             raise UsageError(f"cannot write {path}: it is a folder")
         direct = mode is not None and not stat.S_ISREG(mode)
         if direct:
-            out = cast(BinaryIO, target.open("wb", buffering=_BUFFER))
+            out: BinaryIO = target.open("wb", buffering=_BUFFER)
         else:
             if mode is not None and not os.access(target, os.W_OK):
                 raise PermissionError(13, "Permission denied")

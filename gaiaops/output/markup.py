@@ -86,7 +86,7 @@ class HtmlWriter(_CellsWriter):
 
     def head(self) -> str:
         names = "".join(f"<th>{html.escape(column.name)}</th>" for column in self._columns)
-        return f'<table>\n<thead><tr>{names}</tr></thead>\n<tbody>\n'
+        return f"<table>\n<thead><tr>{names}</tr></thead>\n<tbody>\n"
 
     def row(self, cells: Sequence[str | None]) -> str:
         tags = ['<td class="null"></td>' if c is None else f"<td>{html.escape(c)}</td>" for c in cells]

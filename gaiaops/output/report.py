@@ -23,10 +23,9 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, right: Se
 
     tabulate.MIN_PADDING = 0  # headers would get two blanks more than query's tables give them
     align = ["right" if i in right else "left" for i in range(len(headers))]
-    text = tabulate.tabulate(
-        [[safe(str(cell)) for cell in row] for row in rows], headers, tablefmt="presto", colalign=align if rows else None,
-        disable_numparse=True,
-    )  # fmt: skip
+    cells = [[safe(str(cell)) for cell in row] for row in rows]
+    aligned = align if rows else None
+    text = tabulate.tabulate(cells, headers, tablefmt="presto", colalign=aligned, disable_numparse=True)
     return "\n".join(line.rstrip() for line in text.splitlines())
 
 
@@ -39,7 +38,7 @@ def size(number: int) -> str:
     value, unit = float(number), 0
     while value >= _STEP and unit < len(_UNITS) - 1:
         value, unit = value / _STEP, unit + 1
-    return f"{number} B" if unit == 0 else f"{value:.{0 if value >= 100 else 1}f} {_UNITS[unit]}"  # noqa: PLR2004
+    return f"{number} B" if unit == 0 else f"{value:.{0 if value >= 100 else 1}f} {_UNITS[unit]}"
 
 
 def latency(milliseconds: float) -> str:
@@ -47,9 +46,9 @@ def latency(milliseconds: float) -> str:
     >>> latency(0.21), latency(12.4), latency(2500)
     ('0.2 ms', '12 ms', '2.5 s')
     """
-    if milliseconds >= 1000:  # noqa: PLR2004
+    if milliseconds >= 1000:
         return f"{milliseconds / 1000:.1f} s"
-    return f"{milliseconds:.{1 if milliseconds < 10 else 0}f} ms"  # noqa: PLR2004
+    return f"{milliseconds:.{1 if milliseconds < 10 else 0}f} ms"
 
 
 def document(value: object) -> str:

@@ -28,9 +28,7 @@ class TableWriter:
     def _begin(self, columns: Sequence[Column]) -> None:
         self._names = [safe(column.name.replace("\n", "\\n").replace("\t", "\\t")) for column in columns]
         self._right = [column.numeric for column in columns]
-        self._widths = [
-            max(width(name), c.at_least) for name, c in zip(self._names, columns, strict=True)
-        ]
+        self._widths = [max(width(name), c.at_least) for name, c in zip(self._names, columns, strict=True)]
         self._sizes: list[int] = []
         self._headed = False
 
@@ -46,7 +44,7 @@ class TableWriter:
         lines = [line.split("\t") for line in text.split("\n")]
         measure = len if text.isascii() else width
         self._widths = [
-            max(known, max(map(measure, column)))
+            max(known, *map(measure, column))
             for known, column in zip(self._widths, zip(*lines, strict=True), strict=True)
         ]
         if self._spool is None:
@@ -84,9 +82,7 @@ class TableWriter:
 
     def _template(self) -> str:
         """One % format a row: the quickest way in CPython to pad all cells at once."""
-        cells = [
-            f"%{w}s" if right else f"%-{w}s" for w, right in zip(self._widths, self._right, strict=True)
-        ]
+        cells = [f"%{w}s" if right else f"%-{w}s" for w, right in zip(self._widths, self._right, strict=True)]
         if not self._right[-1]:
             cells[-1] = "%s"  # no trailing blanks
         return " " + " | ".join(cells) + "\n"

@@ -71,7 +71,8 @@ class Overview:
 
 def bounded(timeouts: Timeouts) -> Timeouts:
     """The environment's bounds, tightened to what an overview may take."""
-    return Timeouts(timeouts.connect, min(timeouts.statement or _STATEMENT_MS, _STATEMENT_MS), timeouts.lock, timeouts.idle)
+    statement = min(timeouts.statement or _STATEMENT_MS, _STATEMENT_MS)
+    return Timeouts(timeouts.connect, statement, timeouts.lock, timeouts.idle)
 
 
 def environments(registry: Registry, chosen: Sequence[Environment], *, deep: bool) -> Iterator[Overview]:
@@ -86,7 +87,7 @@ def in_parallel(items: Sequence[T], work: Callable[[T], R]) -> Iterator[R]:
     def run(item: T) -> None:
         try:
             done.put(work(item))
-        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+        except BaseException as error:
             done.put(error)
 
     for item in items:
@@ -152,9 +153,8 @@ def _tables(reading: session.Session) -> tuple[TableSize, ...]:
 def _newest(reading: session.Session, database: Database) -> tuple[tuple[str, str], ...]:
     if database.users is None:
         return ()
-    rows = reading.fetch(
-        "SELECT email, created_at::text FROM users ORDER BY created_at DESC NULLS LAST LIMIT %(rows)s", {"rows": _NEWEST}
-    )
+    newest = "SELECT email, created_at::text FROM users ORDER BY created_at DESC NULLS LAST LIMIT %(rows)s"
+    rows = reading.fetch(newest, {"rows": _NEWEST})
     return tuple((str(email), str(created or "")) for email, created in rows)
 
 

@@ -20,33 +20,67 @@ if TYPE_CHECKING:
 _PROXY_HINT = "is the server up, or a tunnel needed? e.g. fly proxy 15432:5432 -a gaia-db-dev"
 # (what the text of libpq or the server holds, what is said, the next step); the first match counts.
 _CONNECT_CAUSES: tuple[tuple[str, str, str], ...] = (
-    (r"password authentication failed|no password supplied|SCRAM", 'password authentication failed for user "{user}"',
-     "check the password: gaiaops envs {env} shows where it comes from"),
+    (
+        r"password authentication failed|no password supplied|SCRAM",
+        'password authentication failed for user "{user}"',
+        "check the password: gaiaops envs {env} shows where it comes from",
+    ),
     (r'role "[^"]*" does not exist', 'role "{user}" does not exist', "check the user in the connection string"),
-    (r'database "[^"]*" does not exist', 'database "{database}" does not exist',
-     "check the database in the connection string"),
-    (r"no encryption|SSL off|requires? (?:SSL|TLS|encryption)|sslmode value", "the server requires TLS",
-     "add ?sslmode=require (or verify-full) to the connection string"),
-    (r"does not support SSL", "the server does not offer TLS, but sslmode asks for it",
-     "set sslmode=prefer only where the way is private"),
+    (
+        r'database "[^"]*" does not exist',
+        'database "{database}" does not exist',
+        "check the database in the connection string",
+    ),
+    (
+        r"no encryption|SSL off|requires? (?:SSL|TLS|encryption)|sslmode value",
+        "the server requires TLS",
+        "add ?sslmode=require (or verify-full) to the connection string",
+    ),
+    (
+        r"does not support SSL",
+        "the server does not offer TLS, but sslmode asks for it",
+        "set sslmode=prefer only where the way is private",
+    ),
     (r"certificate|SSL error|tls", "TLS failed: {first}", "check sslmode, sslrootcert and the host name"),
-    (r"no pg_hba\.conf entry", "the server admits no such user, database or address: {first}",
-     "a DBA must add it to pg_hba.conf"),
-    (r"too many connections|too many clients|connection slots|max_client_conn", "too many connections: {first}",
-     "gaiaops activity shows who holds them"),
-    (r"starting up|shutting down|in recovery mode|not yet accepting", "the server is not ready: {first}",
-     "try again in a moment"),
-    (r"unsupported startup parameter|pooler|pgbouncer|Tenant or user not found", "the pooler refused: {first}",
-     "a transaction pooler takes no startup options; use the direct or session port"),
-    (r"(?:could not|failed to) (?:translate|resolve) host|Name or service not known|nodename nor servname"
-     r"|name resolution|No address associated", "unknown host name", "check the host; " + _PROXY_HINT),
+    (
+        r"no pg_hba\.conf entry",
+        "the server admits no such user, database or address: {first}",
+        "a DBA must add it to pg_hba.conf",
+    ),
+    (
+        r"too many connections|too many clients|connection slots|max_client_conn",
+        "too many connections: {first}",
+        "gaiaops activity shows who holds them",
+    ),
+    (
+        r"starting up|shutting down|in recovery mode|not yet accepting",
+        "the server is not ready: {first}",
+        "try again in a moment",
+    ),
+    (
+        r"unsupported startup parameter|pooler|pgbouncer|Tenant or user not found",
+        "the pooler refused: {first}",
+        "a transaction pooler takes no startup options; use the direct or session port",
+    ),
+    (
+        r"(?:could not|failed to) (?:translate|resolve) host|Name or service not known|nodename nor servname"
+        r"|name resolution|No address associated",
+        "unknown host name",
+        "check the host; " + _PROXY_HINT,
+    ),
     (r"timeout expired|timed out|timeout", "no answer within {timeout}", _PROXY_HINT),
     (r"refused", "connection refused", _PROXY_HINT),
     (r"No route|unreachable", "no route to the host", "check the VPN or the tunnel"),
-    (r"No such file|is the server running locally", "no server on this socket",
-     "check the host in the connection string; " + _PROXY_HINT),
-    (r"closed the connection|reset by peer|expected authentication request",
-     "the server closed the connection while it was being opened", "is this a PostgreSQL port?"),
+    (
+        r"No such file|is the server running locally",
+        "no server on this socket",
+        "check the host in the connection string; " + _PROXY_HINT,
+    ),
+    (
+        r"closed the connection|reset by peer|expected authentication request",
+        "the server closed the connection while it was being opened",
+        "is this a PostgreSQL port?",
+    ),
 )
 
 
@@ -57,11 +91,8 @@ def connect_failure(error: psycopg.Error, url: Url, timeout_ms: int) -> ConnectE
     first = re.sub(r"^.*?(?:failed: )?(?:FATAL|ERROR):\s+", "", first)
     if url.password:
         first = first.replace(url.password, MASK)
-    for pattern, message, hint in _CONNECT_CAUSES:
-        if re.search(pattern, text, re.IGNORECASE):
-            break
-    else:
-        message, hint = "{first}", ""
+    causes = (cause for cause in _CONNECT_CAUSES if re.search(cause[0], text, re.IGNORECASE))
+    _, message, hint = next(causes, ("", "{first}", ""))
     values = {
         "user": url.user or "", "database": url.database, "first": first, "env": "ENV",
         "timeout": show_duration(timeout_ms),

@@ -54,17 +54,17 @@ def _iso(text: str) -> str:
 def _array(text: str, oid: int) -> bytes:
     """An array's text output (manual 8.15.6) as a JSON array; nested ones likewise."""
     pieces: list[bytes] = []
-    for token in _ARRAY_TOKEN.findall(text):
-        if token == "{":
+    for piece in _ARRAY_TOKEN.findall(text):
+        if piece == "{":
             pieces.append(b"[")
-        elif token == "}":
+        elif piece == "}":
             pieces.append(b"]")
-        elif token == ",":
+        elif piece == ",":
             pieces.append(b",")
-        elif token.startswith('"'):
-            pieces.append(json_value(re.sub(r"\\(.)", r"\1", token[1:-1], flags=re.DOTALL), oid))
+        elif piece.startswith('"'):
+            pieces.append(json_value(re.sub(r"\\(.)", r"\1", piece[1:-1], flags=re.DOTALL), oid))
         else:
-            pieces.append(b"null" if token == "NULL" else json_value(token, oid))
+            pieces.append(b"null" if piece == "NULL" else json_value(piece, oid))
     return b"".join(pieces)
 
 

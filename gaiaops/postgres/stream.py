@@ -125,22 +125,23 @@ class Exchange:
             raise lost_connection(self._pgconn.error_message.decode("utf-8", "replace"))
 
     def _copy_blocks(self) -> Iterator[Block]:
+        from psycopg import Error
+
         get = self._pgconn.get_copy_data
         block: Block = []
         size = 0
         append = block.append
         while True:
-            length, row = self._get_copy_data(get)
+            try:
+                length, row = get(1)
+            except Error as error:
+                raise self._copy_failure(error) from None
             if length > 0:
                 append(row)
                 size += length
                 if size < _BYTES_PER_BLOCK and len(block) < _ROWS_PER_BLOCK:
                     continue
-            elif length == 0:
-                if not block:  # nothing to hand on: wait; else hand on what is here, the server is slow
-                    self._wait()
-                    continue
-            if block:
+            if block:  # full, or the server is slow: what is here is handed on
                 yield block
                 block = []
                 append, size = block.append, 0
@@ -149,11 +150,14 @@ class Exchange:
             if length == 0:
                 self._wait()
 
-    def _get_copy_data(self, get: object) -> tuple[int, memoryview]:
-        try:
-            return self._pgconn.get_copy_data(1)
-        except Exception as error:
-            raise lost_connection(str(error)) from None
+    def _copy_failure(self, error: Exception) -> GaiaopsError:
+        """A broken connection, or an error of the statement that came in the middle of its rows."""
+        if not self._alive():
+            return lost_connection(self._pgconn.error_message.decode("utf-8", "replace") or str(error))
+        result = self._pgconn.get_result()
+        if result is not None and result.error_field(self._pq.DiagnosticField.SQLSTATE):
+            return statement_failure(result, "", ran_ms=self._elapsed_ms(), timeout_ms=self._timeout_ms)
+        return lost_connection(str(error))
 
     def _fetch(self, request: Request) -> Result:
         """Without COPY: parameters bound by the server, rows fetched in chunks."""
@@ -234,16 +238,13 @@ class Exchange:
             return
         if not self._alive() and not result.error_field(self._pq.DiagnosticField.SQLSTATE):
             raise lost_connection(result.error_message.decode("utf-8", "replace"))
-        failure: GaiaopsError = statement_failure(
-            result, sql, ran_ms=self._elapsed_ms(), timeout_ms=self._timeout_ms
-        )
+        failure: GaiaopsError = statement_failure(result, sql, ran_ms=self._elapsed_ms(), timeout_ms=self._timeout_ms)
         raise failure
 
 
 def _columns(result: PGresult) -> tuple[Column, ...]:
     return tuple(
-        Column((result.fname(i) or b"").decode("utf-8", "replace"), result.ftype(i))
-        for i in range(result.nfields)
+        Column((result.fname(i) or b"").decode("utf-8", "replace"), result.ftype(i)) for i in range(result.nfields)
     )
 
 
@@ -253,9 +254,9 @@ def _wrapped(request: Request, columns: tuple[Column, ...]) -> str:
     limit = "" if request.limit is None else f" LIMIT {request.limit + 1}"
     if request.wire is Wire.JSON:
         names = ", ".join(_quoted(name) for name in unique_names(column.name for column in columns))
-        inner = f"SELECT row_to_json(q) FROM ({inner}) AS q({names}){limit}"
+        inner = f"SELECT row_to_json(q) FROM ({inner}) AS q({names}){limit}"  # noqa: S608
     elif limit:
-        inner = f"SELECT q.* FROM ({inner}) AS q{limit}"
+        inner = f"SELECT q.* FROM ({inner}) AS q{limit}"  # noqa: S608
     return f"COPY ({inner}) TO STDOUT {_COPY_OPTIONS[request.wire]}"
 
 

@@ -68,7 +68,7 @@ def read_all(
                 return events.put(event, timeout=0.2)
             except queue.Full:
                 continue
-        raise _StoppedError
+        raise _StoppedError("stopped")
 
     def work(env: Environment) -> None:
         error: Exception | None = None
@@ -81,7 +81,7 @@ def read_all(
                     put(Ended(env, result.tag, result.more))
         except _StoppedError:
             return
-        except Exception as caught:  # noqa: BLE001 - handed to the reader, who knows what to do
+        except Exception as caught:
             error = caught
         try:
             put(Finished(env, error))

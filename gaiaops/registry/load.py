@@ -133,9 +133,7 @@ class _Reader:
             protected=spec.protected,
             postgres=self.setting(spec.postgres, f"{path}.postgres"),
             redis=None if spec.redis is None else self.setting(spec.redis, f"{path}.redis"),
-            replicas=tuple(
-                self.setting(value, f"{path}.replicas[{i}]") for i, value in enumerate(spec.replicas)
-            ),
+            replicas=tuple(self.setting(value, f"{path}.replicas[{i}]") for i, value in enumerate(spec.replicas)),
             timeouts=self.timeouts(spec.timeouts, f"{path}.timeouts", base),
             pin=self.pin(spec.pin),
         )
@@ -155,9 +153,7 @@ def parse(file: Path, raw: Mapping[str, Any], variables: Variables) -> Registry:
     for key in raw:
         if key not in _SECTIONS:
             raise reader.fail(key, "unknown key")
-    base = reader.timeouts(
-        reader.convert(raw.get("timeouts", {}), "timeouts", TimeoutsSpec), "timeouts", Timeouts()
-    )
+    base = reader.timeouts(reader.convert(raw.get("timeouts", {}), "timeouts", TimeoutsSpec), "timeouts", Timeouts())
     tables = reader.convert(raw.get("environments", {}), "environments", dict[str, Any])
     if not tables:
         raise reader.fail("environments", "no environment is declared")
@@ -201,7 +197,8 @@ def _check_unique(reader: _Reader, environments: tuple[Environment, ...]) -> Non
 def _check_urls(environments: tuple[Environment, ...]) -> None:
     """A URL that is written out is checked at once; one that needs a variable or a command, when it is used."""
     for env in environments:
-        written = [(env.postgres, POSTGRES_SCHEMES), *((r, POSTGRES_SCHEMES) for r in env.replicas)]
+        written: list[tuple[Setting, tuple[str, ...]]] = [(env.postgres, POSTGRES_SCHEMES)]
+        written += [(replica, POSTGRES_SCHEMES) for replica in env.replicas]
         if env.redis is not None:
             written.append((env.redis, REDIS_SCHEMES))
         for setting, schemes in written:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
-from gaiaops.sandbox import seed
+from gaiaops.sandbox import seed, seed_cache
 from gaiaops.sandbox.layout import AUTH_DATABASE, ENVIRONMENTS, State, database_name
 
 _WORKERS = 2  # the server's work, not ours, takes the time
@@ -39,4 +40,29 @@ def _database(state: State, environment: str | None) -> None:
 
 
 def caches(state: State) -> None:
-    """Writes each environment's cache entries into its Redis, in one pipeline."""
+    """Writes each environment's cache entries into its Redis, from what its database holds now."""
+    import psycopg
+
+    for environment in ENVIRONMENTS:
+        with psycopg.connect(state.postgres_url(database_name(environment))) as connection:
+            rows = seed_cache.read_cache_rows(connection)
+        _write(state, environment, seed_cache.cache_entries(environment, rows))
+
+
+def _write(state: State, environment: str, entries: Iterable[seed_cache.CacheEntry]) -> None:
+    import redis
+
+    with redis.Redis.from_url(state.redis_url(environment)) as client, client.pipeline(transaction=False) as batch:
+        batch.flushdb()
+        for entry in entries:
+            if isinstance(entry.value, str):
+                batch.set(entry.key, entry.value)
+            elif isinstance(entry.value, tuple):
+                batch.rpush(entry.key, *entry.value)
+            elif isinstance(entry.value, frozenset):
+                batch.sadd(entry.key, *sorted(entry.value))
+            else:
+                batch.hset(entry.key, mapping=dict(entry.value))
+            if entry.ttl is not None:
+                batch.expire(entry.key, entry.ttl)
+        batch.execute()

@@ -23,7 +23,7 @@ from gaiaops.sandbox.layout import (
 )
 
 Notice = Callable[[str], None]
-DEFAULT_USERS = 1200
+DEFAULT_USERS = 1200  # as seed.DEFAULT_USERS, which a look at the sandbox need not import
 _MIN_USERS = 300  # the planted drift and traps need room
 
 

@@ -13,6 +13,7 @@ import signal
 import subprocess
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from gaiaops.errors import StatementError, UsageError
 from gaiaops.sandbox import processes
@@ -59,7 +60,7 @@ def binaries(layout: Layout) -> Path:
     return copy / "bin"
 
 
-def owner() -> dict[str, int | list[int]]:
+def owner() -> dict[str, Any]:
     """subprocess arguments for the user the server runs as: oneself, but never root."""
     if os.geteuid() != 0:
         return {}
@@ -90,8 +91,8 @@ def initialise(layout: Layout, state: State) -> None:
     password.touch(mode=0o600)
     password.write_text(state.password, encoding="utf-8")
     if who:
-        os.chown(partial, int(str(who["user"])), int(str(who["group"])))
-        os.chown(password, int(str(who["user"])), int(str(who["group"])))
+        os.chown(partial, who["user"], who["group"])
+        os.chown(password, who["user"], who["group"])
     try:
         _run(
             [str(binaries(layout) / "initdb"), "-D", str(partial), "-U", "postgres", "--auth=scram-sha-256",
@@ -143,11 +144,11 @@ def _forget_stale_pid(layout: Layout) -> None:
         (layout.pgdata / "postmaster.pid").unlink(missing_ok=True)
 
 
-def _run(argv: list[str], layout: Layout, who: dict[str, int | list[int]], log: Path | None = None) -> None:
+def _run(argv: list[str], layout: Layout, who: dict[str, Any], log: Path | None = None) -> None:
     if log is not None:
         log.touch(mode=0o600)
         if who:
-            os.chown(log, int(str(who["user"])), int(str(who["group"])))
+            os.chown(log, who["user"], who["group"])
     done = subprocess.run(
         argv,
         check=False,
@@ -158,7 +159,7 @@ def _run(argv: list[str], layout: Layout, who: dict[str, int | list[int]], log: 
         cwd="/",
         env={**os.environ, "LC_ALL": "C", processes.MARK_VARIABLE: str(layout.home)},
         start_new_session=True,
-        **who,  # type: ignore[arg-type]
+        **who,
     )
     if done.returncode:
         text = log.read_text(encoding="utf-8", errors="replace") if log else done.stderr.decode("utf-8", "replace")
