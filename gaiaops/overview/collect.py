@@ -136,16 +136,10 @@ _COUNTED_EXACTLY = 200_000  # rows by estimate; counting more would make the ove
 
 
 def _tables(reading: session.Session) -> tuple[TableSize, ...]:
-    from psycopg import sql
-
     sizes = []
     for name, estimate, size in reading.fetch(queries.load("table_sizes")):
         exact = estimate < _COUNTED_EXACTLY
-        rows = estimate
-        if exact:
-            # The name comes from regclass: quoted and qualified as it must be.
-            counted = sql.SQL("SELECT count(*) FROM ") + sql.SQL(name)
-            rows = reading.connection.execute(counted).fetchall()[0][0]
+        rows = reading.count_rows(name) if exact else estimate
         sizes.append(TableSize(name, int(rows), exact, int(size)))
     return tuple(sizes)
 

@@ -67,3 +67,8 @@ def connect(url: Url, timeouts: Timeouts, command: str) -> Iterator[psycopg.Conn
         raise connect_failure(error, url, timeouts.connect) from None
     with connection:
         yield connection
+
+
+def preload() -> None:
+    """Imports the driver now, so that a measured connection does not pay for it."""
+    import psycopg  # noqa: F401

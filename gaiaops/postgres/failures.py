@@ -32,6 +32,11 @@ _CONNECT_CAUSES: tuple[tuple[str, str, str], ...] = (
         "check the database in the connection string",
     ),
     (
+        r"pg_hba\.conf.*SSL encryption",
+        "the server admits no such user, database or address: {first}",
+        "a DBA must add it to pg_hba.conf",
+    ),
+    (
         r"no encryption|SSL off|requires? (?:SSL|TLS|encryption)|sslmode value",
         "the server requires TLS",
         "add ?sslmode=require (or verify-full) to the connection string",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 _MILLISECONDS = {"ms": 1, "s": 1000, "min": 60_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d)?\s*")
+_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d)?\s*", re.ASCII)
 _LONGEST = 2**31 - 1  # PostgreSQL keeps timeouts as a signed 32-bit number of milliseconds
 
 
