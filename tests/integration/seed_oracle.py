@@ -44,9 +44,7 @@ def seeded_platform(url: str, users: int, options: str = "") -> Iterator[Platfor
     names = {side: f"seed_{uuid4().hex}" for side in sides}
 
     def build(side: str) -> None:
-        with psycopg.connect(
-            make_conninfo(url, dbname=names[side], options=options), autocommit=True
-        ) as conn:
+        with psycopg.connect(make_conninfo(url, dbname=names[side], options=options), autocommit=True) as conn:
             if side == "auth":
                 seed.create_auth_schema(conn)
                 seed.seed_auth(conn, users)
@@ -140,11 +138,7 @@ def profile_findings(environment: str, conn: Conn, records: list[Record]) -> Ite
 def record_findings(records: list[Record], environments: dict[str, Conn]) -> Iterator[Finding]:
     """Records that lack a profile where they belong, or anywhere."""
     known = {
-        name: {
-            v
-            for id_, email in conn.execute("SELECT id::text, email FROM users")
-            for v in (id_, email.casefold())
-        }
+        name: {v for id_, email in conn.execute("SELECT id::text, email FROM users") for v in (id_, email.casefold())}
         for name, conn in environments.items()
     }
     for record in records:

@@ -53,9 +53,7 @@ def test_every_discrepancy_is_declared_and_every_declared_one_is_there(postgres_
         ("auth", "UPDATE auth.users SET email_confirmed_at = NULL WHERE id = %s", {"unconfirmed-profile"}),
     ],
 )
-def test_the_comparison_notices_one_changed_row(
-    default: Platform, side: str, change: str, kinds: set[str]
-) -> None:
+def test_the_comparison_notices_one_changed_row(default: Platform, side: str, change: str, kinds: set[str]) -> None:
     """The oracle has teeth: it sees one row changed by hand (whose address some soft references hold)."""
     conn = default.auth if side == "auth" else default.environments[side]
     entries = {e: [*cache_entries(e, read_cache_rows(c))] for e, c in default.environments.items()}
@@ -75,18 +73,14 @@ def checksums(platform: Platform) -> dict[str, str]:
     sums = {}
     for side, conn in {"auth": platform.auth, **platform.environments}.items():
         for schema, table in conn.execute(tables).fetchall():
-            query = sql.SQL(
-                """SELECT md5(string_agg(t::text, ' ' ORDER BY t::text COLLATE "C")) FROM {} AS t"""
-            )
+            query = sql.SQL("""SELECT md5(string_agg(t::text, ' ' ORDER BY t::text COLLATE "C")) FROM {} AS t""")
             row = conn.execute(query.format(sql.Identifier(schema, table))).fetchone()
             assert row is not None and row[0] is not None, f"{side}: {table} is empty"
             sums[f"{side}.{schema}.{table}"] = row[0]
     return sums
 
 
-def test_seeding_twice_gives_the_same_bytes_whatever_the_session(
-    postgres_url: str, default: Platform
-) -> None:
+def test_seeding_twice_gives_the_same_bytes_whatever_the_session(postgres_url: str, default: Platform) -> None:
     options = "-c TimeZone=Asia/Kathmandu -c DateStyle=German -c lc_messages=C -c extra_float_digits=0"
     with seeded_platform(postgres_url, default.users, options) as again:
         assert checksums(again) == checksums(default)

@@ -92,8 +92,7 @@ _FOREIGN_KEYS = """
 def test_the_19_tables_and_their_not_null_columns(platform: Conn) -> None:
     found: dict[str, set[str]] = {}
     for table, column, nullable in platform.execute(
-        "SELECT table_name, column_name, is_nullable FROM information_schema.columns"
-        " WHERE table_schema = 'public'"
+        "SELECT table_name, column_name, is_nullable FROM information_schema.columns WHERE table_schema = 'public'"
     ):
         found.setdefault(table, set()).update([column] if nullable == "NO" else [])
     assert found == NOT_NULL
@@ -128,10 +127,7 @@ def test_exactly_two_foreign_keys_lack_an_index(platform: Conn) -> None:
     ],
 )
 def test_types(platform: Conn, table: str, column: str, type_: str) -> None:
-    query = (
-        "SELECT format_type(atttypid, atttypmod) FROM pg_attribute"
-        " WHERE attrelid = %s::regclass AND attname = %s"
-    )
+    query = "SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = %s::regclass AND attname = %s"
     assert platform.execute(query, (table, column)).fetchall() == [(type_,)]
 
 
@@ -166,9 +162,7 @@ def test_an_update_of_a_document_writes_its_history(platform: Conn) -> None:
             "SELECT version, document ->> 'title', changed_by FROM kb_document_history"
             " WHERE path = '/design/naming.md' AND changed_by = 'somebody'"
         ).fetchall()
-        version = platform.execute(
-            "SELECT version FROM kb_documents WHERE path = '/design/naming.md'"
-        ).fetchone()
+        version = platform.execute("SELECT version FROM kb_documents WHERE path = '/design/naming.md'").fetchone()
     assert history == [(1, "Naming", "somebody")]
     assert version == (2,)
 
@@ -192,7 +186,6 @@ def test_the_planned_tables_make_35(platform: Conn) -> None:
         ).fetchall()
     assert count == (35,)
     assert attribution == {
-        (name, "a")
-        for name in ("created_by", "granted_by", "assigned_by", "invited_by", "shared_by", "actor_id")
+        (name, "a") for name in ("created_by", "granted_by", "assigned_by", "invited_by", "shared_by", "actor_id")
     }
     assert own_parent == [("teams",)]
