@@ -54,6 +54,7 @@ def _become(shell: Shell) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     try:
-        os.execve(shell.program, [os.path.basename(shell.program), *shell.arguments], dict(shell.variables))  # noqa: PTH119, S606
+        # The whole path as argv[0]: the wheel's psql finds its libraries by it.
+        os.execve(shell.program, [shell.program, *shell.arguments], dict(shell.variables))  # noqa: S606
     except OSError as error:
         raise UsageError(f"cannot run {shell.program}: {error.strerror}", hint="name one with --shell") from None

@@ -53,6 +53,11 @@ class Layout:
         return self.home / "logs"
 
     @property
+    def redis(self) -> Path:
+        """The working folder of the Redis servers; they write nothing there."""
+        return self.home / "redis"
+
+    @property
     def pgdata(self) -> Path:
         return self.servers / "postgres"
 

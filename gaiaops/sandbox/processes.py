@@ -10,8 +10,12 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gaiaops.sandbox.layout import Layout, Process
+
+if TYPE_CHECKING:
+    import psutil
 
 MARK_VARIABLE = "GAIAOPS_SANDBOX_HOME"  # in every child's environment, so that a stray one can be found
 _STOP_SECONDS = 20.0
@@ -99,6 +103,13 @@ def strays(layout: Layout) -> list[Process]:
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            if process.environ().get(MARK_VARIABLE) == str(layout.home) and process.pid != os.getpid():
+            if process.pid != os.getpid() and _is_ours(process, layout):
                 found.append(recorded(process.pid))
     return found
+
+
+def _is_ours(process: psutil.Process, layout: Layout) -> bool:
+    if process.environ().get(MARK_VARIABLE) == str(layout.home):
+        return True
+    # redis-server writes its title over its environment; its working folder is the sandbox's own.
+    return process.name() == "redis-server" and process.cwd() == str(layout.redis.resolve())

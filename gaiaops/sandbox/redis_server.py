@@ -40,9 +40,10 @@ def start(layout: Layout, state: State, environment: str) -> Process:
     if kind == "fakeredis":
         argv = [program, "-m", "gaiaops.sandbox.fake_redis", str(port)]
         return processes.spawn(argv, layout, f"redis-{environment}")
+    layout.redis.mkdir(exist_ok=True)
     configuration = (
         f'bind 127.0.0.1\nport {port}\nrequirepass {state.password}\nsave ""\nappendonly no\n'
-        f"daemonize no\nloglevel warning\ndir /tmp\ndatabases 16\n"
+        f'daemonize no\nloglevel warning\ndir "{layout.redis}"\ndatabases 16\n'
     )
     # The configuration comes by standard input: a password in the arguments would show in ps.
     return processes.spawn([program, "-"], layout, f"redis-{environment}", stdin=configuration.encode())
