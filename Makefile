@@ -51,7 +51,7 @@ stress: $(STAMP)
 	GAIAOPS_TEST_STRESS=1 $(BIN)/python -m pytest -n auto
 
 docs: $(STAMP)
-	$(BIN)/python -m docs.generate
+	$(BIN)/python docs/generate.py
 
 clean:
 	-$(G) sandbox down

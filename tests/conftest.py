@@ -20,7 +20,7 @@ from gaiaops.sandbox import lifecycle
 from gaiaops.sandbox.layout import Layout, State, database_name
 
 GAIAOPS = [sys.executable, "-m", "gaiaops"]
-SANDBOX_USERS = 600
+SANDBOX_USERS = 1200  # the default, so that what the docs show can be checked
 
 
 @dataclass(frozen=True)

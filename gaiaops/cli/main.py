@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 from typing import Any
 
@@ -73,4 +74,7 @@ def cli(ctx: click.Context, /, **options: Any) -> None:
 
 def main() -> None:
     """The console script."""
+    # Imports make many objects and no garbage; the collector would walk them all again and again
+    # (callgrind: 4 % of the instructions of `query dev "select 1"`).
+    gc.set_threshold(200_000, 20, 20)
     run(cli, Context())

@@ -38,8 +38,8 @@ def read(env: Environment, script: Script, wire: Wire, statement_ms: int | None)
         warning = ""
         if env.protected and session.superuser:
             warning = (
-                f'role "{session.role}" is a superuser: the read-only transaction holds, but functions that '
-                "act outside it are only refused by name; a role with SELECT alone is safer"
+                f'role "{session.role}" is a superuser: what acts outside the read-only transaction is refused '
+                "by name only"
             )
         yield Reading((session.run(request) for request in script.requests(wire)), warning)
 

@@ -47,7 +47,7 @@ def test_lines_and_the_supabase_line(dev: Command) -> None:
     lines = run.out.splitlines()
     assert lines[0].split() == ["environment", "pg", "latency", "users", "tables", "size", "keys", "redis", "tagged"]
     assert {line.split()[0] for line in lines[1:5]} == set(ENVIRONMENTS)
-    assert lines[-1].startswith(" supabase auth (sql): 600 users; ")
+    assert lines[-1].startswith(" supabase auth (sql): 1200 users; ")
 
 
 def test_one_environment_goes_deeper(dev: Command) -> None:
