@@ -3,19 +3,26 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3.13 python3; do \
 	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/installed
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -e
+# What running needs, and what developing needs: `make demo` does not wait for linters.
+RUN := $(VENV)/run.installed
+DEV := $(VENV)/dev.installed
 G := $(BIN)/gaiaops
 
 .PHONY: demo test lint types imports unit bench stress clean docs
 
-$(STAMP): pyproject.toml
+$(RUN): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "gaiaops needs Python 3.11 or later on PATH"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[sandbox,dev]'
+	$(INSTALL) '.[sandbox]'
 	$(BIN)/python -m compileall -q gaiaops
-	@touch $(STAMP)
+	@touch $@
 
-demo: $(STAMP)
+$(DEV): $(RUN)
+	$(INSTALL) '.[sandbox,dev]'
+	@touch $@
+
+demo: $(RUN)
 	$(G) sandbox up
 	$(G) --sandbox view all
 	$(G) --sandbox query dev "SELECT email, created_at FROM users ORDER BY created_at DESC LIMIT 10"
@@ -30,27 +37,27 @@ demo: $(STAMP)
 
 test: lint types imports unit
 
-lint: $(STAMP)
+lint: $(DEV)
 	$(BIN)/ruff check .
 
-types: $(STAMP)
+types: $(DEV)
 	$(BIN)/mypy
 
-imports: $(STAMP)
+imports: $(DEV)
 	$(BIN)/lint-imports --no-logo
 
-unit: $(STAMP)
+unit: $(DEV)
 	$(BIN)/python -m pytest -n auto
 
 # One line a figure; `make bench ONLY=csv` runs one.
-bench: $(STAMP)
+bench: $(RUN)
 	$(BIN)/python -m benchmarks $(ONLY)
 
 # The rounds that are too heavy for `make test`.
-stress: $(STAMP)
+stress: $(DEV)
 	GAIAOPS_TEST_STRESS=1 $(BIN)/python -m pytest -n auto
 
-docs: $(STAMP)
+docs: $(DEV)
 	$(BIN)/python docs/generate.py
 
 clean:

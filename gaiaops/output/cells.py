@@ -24,6 +24,11 @@ def safe(text: str) -> str:
     return _UNSAFE.sub(lambda m: f"\\x{ord(m[0]):02x}" if ord(m[0]) < 256 else f"\\u{ord(m[0]):04x}", text)
 
 
+def label(name: str) -> str:
+    """A column's name on one line, fit for a screen."""
+    return safe(name.replace("\n", "\\n").replace("\t", "\\t"))
+
+
 def display_lines(rows: Sequence[Row]) -> str:
     """A block as lines of tab-separated cells, one line a row, fit for a screen.
 

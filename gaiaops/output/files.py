@@ -9,17 +9,24 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, TextIO, cast
 
 from gaiaops.errors import StatementError, UsageError
 
 _BUFFER = 1 << 20
 
 
+def _open_stdout() -> TextIO:
+    """sys.stdout, which is None where it was closed (`>&-`): descriptor 1 may be anything by now."""
+    if sys.stdout is None:
+        raise UsageError("standard output is closed", hint="give it somewhere to go, or name a file with -o")
+    return sys.stdout
+
+
 @contextmanager
 def standard_output() -> Iterator[BinaryIO]:
     """Standard output as one large buffered binary writer, whatever PYTHONUNBUFFERED says."""
-    sys.stdout.flush()
+    _open_stdout().flush()
     out = os.fdopen(os.dup(1), "wb", buffering=_BUFFER)
     try:
         yield out
@@ -51,7 +58,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         else:
             if mode is not None and not os.access(target, os.W_OK):
                 raise PermissionError(13, "Permission denied")
-            handle, name = tempfile.mkstemp(prefix=f".{target.name[:200]}.", suffix=".part", dir=target.parent)
+            handle, name = tempfile.mkstemp(prefix=f".{target.name[:50]}.", suffix=".part", dir=target.parent)
             out = os.fdopen(handle, "wb", buffering=_BUFFER)
             os.fchmod(handle, stat.S_IMODE(mode) if mode is not None else 0o666 & ~_umask())
     except OSError as error:
@@ -94,7 +101,7 @@ def pager() -> Iterator[BinaryIO]:
     import subprocess
 
     argv = shlex.split(os.environ.get("PAGER", "less"))
-    if not sys.stdout.isatty() or not argv or argv[0] == "cat" or shutil.which(argv[0]) is None:
+    if not _open_stdout().isatty() or not argv or argv[0] == "cat" or shutil.which(argv[0]) is None:
         with standard_output() as out:
             yield out
         return

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Sequence
 from typing import BinaryIO
 
-from gaiaops.output.cells import NULL, safe, values, width
+from gaiaops.output.cells import NULL, label, safe, values, width
 from gaiaops.postgres.wire import Column, Row, Wire
 
 
@@ -52,13 +53,13 @@ class VerticalWriter(_CellsWriter):
 
     def row(self, cells: Sequence[str | None]) -> str:
         self._count += 1
-        names = [safe(column.name) for column in self._columns]
+        names = [label(column.name) for column in self._columns]
         left = max(map(width, names), default=0)
         lines = [f"-[ RECORD {self._count} ]".ljust(left + 12, "-")]
         for name, cell in zip(names, cells, strict=True):
             first, *more = [safe(line) for line in (NULL if cell is None else cell).split("\n")]
-            lines.append(f"{name}{' ' * (left - width(name))} | {first}".rstrip())
-            lines += [f"{' ' * left} | {line}".rstrip() for line in more]
+            lines.append(f"{name}{' ' * (left - width(name))} |" + (first and f" {first}"))
+            lines += [f"{' ' * left} |" + (line and f" {line}") for line in more]
         return "\n".join(lines) + "\n"
 
 
@@ -74,22 +75,31 @@ class MarkdownWriter(_CellsWriter):
         return f"| {' | '.join(_markdown(cell) for cell in cells)} |\n"
 
 
+# What Markdown would take for the end of the cell, emphasis, code, a deletion or a link.
+_MARKS = re.compile(r"[\\|*`~]|\](?=\()|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])")
+
+
 def _markdown(cell: str | None) -> str:
     if cell is None:
         return "*null*"
-    text = safe(html.escape(cell, quote=False).replace("\\", "\\\\").replace("|", "\\|").replace("\t", " "))
+    text = safe(_MARKS.sub(r"\\\g<0>", html.escape(cell, quote=False)).replace("\t", " "))
     return text.replace("\n", "<br>")
+
+
+def _html(text: str) -> str:
+    """Escaped; a bare carriage return would be read as a line feed (HTML, 13.2.3.5)."""
+    return html.escape(text).replace("\r", "&#13;")
 
 
 class HtmlWriter(_CellsWriter):
     """A plain HTML table; NULL cells have the class `null`."""
 
     def head(self) -> str:
-        names = "".join(f"<th>{html.escape(column.name)}</th>" for column in self._columns)
+        names = "".join(f"<th>{_html(column.name)}</th>" for column in self._columns)
         return f"<table>\n<thead><tr>{names}</tr></thead>\n<tbody>\n"
 
     def row(self, cells: Sequence[str | None]) -> str:
-        tags = ['<td class="null"></td>' if c is None else f"<td>{html.escape(c)}</td>" for c in cells]
+        tags = ['<td class="null"></td>' if c is None else f"<td>{_html(c)}</td>" for c in cells]
         return f"<tr>{''.join(tags)}</tr>\n"
 
     def foot(self) -> str:

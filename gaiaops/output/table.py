@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from typing import BinaryIO
 
-from gaiaops.output.cells import display_lines, safe, width
+from gaiaops.output.cells import display_lines, label, width
 from gaiaops.postgres.wire import Column, Row, Wire
 
 
@@ -26,7 +26,7 @@ class TableWriter:
         self._begin([])
 
     def _begin(self, columns: Sequence[Column]) -> None:
-        self._names = [safe(column.name.replace("\n", "\\n").replace("\t", "\\t")) for column in columns]
+        self._names = [label(column.name) for column in columns]
         self._right = [column.numeric for column in columns]
         self._widths = [max(width(name), c.at_least) for name, c in zip(self._names, columns, strict=True)]
         self._sizes: list[int] = []
@@ -38,9 +38,9 @@ class TableWriter:
             self._spool = tempfile.TemporaryFile()  # noqa: SIM115 - lives until end()
 
     def block(self, rows: Sequence[Row]) -> None:
-        text = display_lines(rows)
         if not self._names:  # a result of zero columns has rows all the same
             return
+        text = display_lines(rows)
         lines = [line.split("\t") for line in text.split("\n")]
         measure = len if text.isascii() else width
         self._widths = [

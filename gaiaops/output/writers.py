@@ -24,15 +24,17 @@ class LinesWriter:
     def __init__(self, out: BinaryIO, wire: Wire) -> None:
         self.wire = wire
         self._out = out
+        self._empty = False
 
     def begin(self, columns: Sequence[Column]) -> None:
+        self._empty = not columns and self.wire is not Wire.JSON
         if self.wire is Wire.CSV:
             self._out.write((",".join(csv_cell(c.name) for c in columns) + "\n").encode())
         elif self.wire is Wire.TEXT:
             self._out.write(("\t".join(text_cell(c.name) for c in columns) + "\n").encode())
 
     def block(self, rows: Sequence[Row]) -> None:
-        self._out.write(b"".join(rows))
+        self._out.write(b"\n" * len(rows) if self._empty else b"".join(rows))
         self._out.flush()
 
     def end(self) -> None:

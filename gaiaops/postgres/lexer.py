@@ -1,7 +1,7 @@
 """SQL text into statements, by PostgreSQL's own lexical rules (manual 4.1; psql's psqlscan.l). Pure.
 
-A mistake here can split a file in the wrong place; it cannot get past the guard, because the server
-parses every piece again, alone and as one statement.
+A mistake here can split a file in the wrong place, and the server parses every piece again, alone and as one
+statement. But the guard reads names from these tokens: what counts as quoted here must be quoted there.
 """
 
 from __future__ import annotations
@@ -12,25 +12,28 @@ from enum import Enum
 
 import msgspec
 
+# The server's white space, not Python's: to the server a no-break space is a letter.
+_SPACE = r"[ \t\n\r\f\v]"
 # Letters, _ and everything beyond ASCII; written as what is left out, which compiles ten times faster.
 _FIRST = r"[^\x00-@\[-\^`{-\x7f]"
 _TAG = r"[^\x00-/:-@\[-\^`{-\x7f]"  # and digits
 _IDENT = rf"{_FIRST}(?:{_TAG}|\$)*"
-# A literal goes on after a line break (manual 4.1.2.1), in the escape rules of its first part.
-_GAP = r"(?:[ \t\f\v]|--[^\n\r]*)*[\n\r](?:\s|--[^\n\r]*[\n\r])*"
+# A literal goes on after a line break (manual 4.1.2.1), in the escape rules of its first part. Atomic, because a
+# line of dashes could be taken apart in exponentially many ways.
+_GAP = rf"(?>(?:[ \t\f\v]|--[^\n\r]*)*[\n\r](?:{_SPACE}|--[^\n\r]*[\n\r])*)"
 _PLAIN = r"'[^']*(?:''[^']*)*'"
 _ESCAPED = r"'[^'\\]*(?:(?:''|\\.)[^'\\]*)*'"
 _TOKEN = re.compile(
     rf"""
-    (?P<space>\s+|--[^\n\r]*)
+    (?P<space>{_SPACE}+|--[^\n\r]*)
   | (?P<comment>/\*)
   | (?P<dollar>\$(?:{_FIRST}{_TAG}*)?\$)
   | (?P<string>[eE]{_ESCAPED}(?:{_GAP}{_ESCAPED})* | (?:[bBxXnN]|[uU]&)?{_PLAIN}(?:{_GAP}{_PLAIN})*)
   | (?P<quoted>(?:[uU]&)?"[^"]*(?:""[^"]*)*")
   | (?P<word>{_IDENT})
-  | (?P<number>\d[\w.]*|\$\d+)
+  | (?P<number>\$?[0-9]+)
   | (?P<cast>::)
-  | (?P<variable>:(?:'{_IDENT}'|{_IDENT}))
+  | (?P<variable>:(?!(?:[eEbBxXnN]|[uU]&)['"])(?:'{_IDENT}'|{_IDENT}))
   | (?P<open>[(\[])
   | (?P<close>[)\]])
   | (?P<end>;)
@@ -39,6 +42,10 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
+# What stands for something else in a literal: a quote, a gap and, after E, an escape. Compiled when first needed.
+_PLAIN_PART = rf"''|'{_GAP}'"
+_ESCAPED_PART = rf"(?s){_PLAIN_PART}|\\(?:x[0-9A-Fa-f]{{1,2}}|u[0-9A-Fa-f]{{4}}|U[0-9A-Fa-f]{{8}}|[0-7]{{1,3}}|.)"
+_CONTROLS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 _UNICODE_ESCAPE = re.compile(r"\\(?:\+([0-9A-Fa-f]{6})|([0-9A-Fa-f]{4})|(\\))")
 
 
@@ -86,7 +93,7 @@ def tokens(sql: str) -> Iterator[Token]:
     """The tokens of a text. An unterminated quote or comment ends it as OTHER; the server will complain.
 
     >>> [t.text for t in tokens('SELECT "a""b", E\\'it\\\\\\'s\\' -- end')]
-    ['select', 'a"b', ',', "it\\\\'s"]
+    ['select', 'a"b', ',', "it's"]
     """
     position = 0
     while position < len(sql):
@@ -123,22 +130,51 @@ def _comment_end(sql: str, start: int) -> int:
 def _token(group: str, text: str, start: int, stop: int) -> Token:
     if group == "word":
         return Token(Kind.WORD, text.lower(), start, stop)
-    if group in ("quoted", "string"):
-        quote = '"' if group == "quoted" else "'"
-        inner = text[text.index(quote) + 1 : -1].replace(quote * 2, quote)
-        if text[:2].lower() == "u&":
-            inner = _UNICODE_ESCAPE.sub(_unicode, inner)
-        return Token(Kind.QUOTED if group == "quoted" else Kind.STRING, inner, start, stop)
+    if group == "quoted":
+        return Token(Kind.QUOTED, _unicode(text, text[text.index('"') + 1 : -1].replace('""', '"')), start, stop)
+    if group == "string":
+        return Token(Kind.STRING, _literal(text), start, stop)
     if group in ("variable", "open", "close", "end"):
         return Token(Kind(group), text, start, stop)
     return Token(Kind.OTHER, text, start, stop)
 
 
-def _unicode(match: re.Match[str]) -> str:
+def _literal(text: str) -> str:
+    r"""The value of a string constant.
+
+    >>> [_literal(text) for text in (r"E'pg\x5f\''", "'two'\n 'parts'", r"U&'\0061'")]
+    ["pg_'", 'twoparts', 'a']
+    """
+    inner = text[text.index("'") + 1 : -1]
+    if text[0] in "eE":
+        return re.sub(_ESCAPED_PART, _part, inner)
+    return _unicode(text, re.sub(_PLAIN_PART, _part, inner) if "'" in inner else inner)
+
+
+def _part(match: re.Match[str]) -> str:
+    found = match[0]
+    if found[0] == "'":
+        return "'" if found == "''" else ""
+    code = found[1:]
+    if code[0] in "xuU" and len(code) > 1:
+        return _character(code[1:], found)
+    if code[0] in "01234567":
+        return chr(int(code, 8) & 0xFF)
+    return _CONTROLS.get(code, code)
+
+
+def _unicode(text: str, inner: str) -> str:
+    """Undoes the escapes of U&; another escape character (UESCAPE) is not known here."""
+    if text[:2].lower() != "u&":
+        return inner
+    return _UNICODE_ESCAPE.sub(lambda match: "\\" if match[3] else _character(match[1] or match[2], match[0]), inner)
+
+
+def _character(digits: str, otherwise: str) -> str:
     try:
-        return "\\" if match[3] else chr(int(match[1] or match[2], 16))
+        return chr(int(digits, 16))
     except ValueError:  # beyond U+10FFFF: the server refuses it
-        return match[0]
+        return otherwise
 
 
 def split(sql: str) -> list[Statement]:

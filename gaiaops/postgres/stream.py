@@ -1,7 +1,8 @@
 """The streaming path: a statement's rows as blocks of encoded rows, in constant memory.
 
 What the server can wrap goes through COPY (… ) TO STDOUT, which encodes rows in the server and hands them
-over one message a row. The rest (SHOW, EXPLAIN, parameters, RETURNING) is fetched in chunks and encoded here.
+over one message a row. The rest (SHOW, EXPLAIN, RETURNING) is fetched in chunks and encoded here. COPY takes no
+parameters, so a statement with values is fetched too, but JSON and the limit are still the server's work.
 Everything is sent through the extended protocol, so that a text is one statement or an error.
 """
 
@@ -14,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gaiaops.errors import DeadlineError, GaiaopsError
+from gaiaops.errors import DeadlineError, GaiaopsError, RefusedError
 from gaiaops.postgres.failures import lost_connection, statement_failure
-from gaiaops.postgres.wire import Column, Row, Wire, encoder, unique_names
+from gaiaops.postgres.wire import Column, Encoder, Row, Wire, encoder, unique_names
 from gaiaops.registry.durations import show_duration
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _ROWS_PER_BLOCK = 2_000
 _BYTES_PER_BLOCK = 1 << 19
+_ROWS_PER_CHUNK = 64  # larger chunks are no faster, and wide rows would fill the memory
 _GRACE_MS = 5_000  # the server's own timeout should speak first
 _WRAPPABLE = frozenset({"SELECT", "VALUES", "TABLE", "WITH"})
 # JSON never holds these two (RFC 8259 7: control characters are escaped), so CSV with them as delimiter and
@@ -73,13 +75,13 @@ class Exchange:
     def run(self, request: Request) -> Result:
         """Starts a statement. Raises the error tree's errors, here or while its blocks are read."""
         self._started = time.monotonic()
-        wrappable = request.wrap and request.keyword in _WRAPPABLE and not request.values
-        columns = self._describe(request.sql) if wrappable else ()
-        if columns:
-            result = Result(columns, iter(()))
-            result.blocks = self._copy(_wrapped(request, columns), request, result)
-            return result
-        return self._fetch(request)
+        columns = self._describe(request.sql) if request.wrap and request.keyword in _WRAPPABLE else ()
+        if not columns or request.values:
+            return self._fetch(request, columns)
+        result = Result(columns, iter(()))
+        copy = f"COPY ({_selection(request, columns)}) TO STDOUT {_COPY_OPTIONS[request.wire]}"
+        result.blocks = self._copy(copy, request, result)
+        return result
 
     def command(self, sql: str) -> str:
         """Runs our own constant SQL (several statements at once) and gives the last command's tag."""
@@ -110,7 +112,7 @@ class Exchange:
         self._pgconn.send_query_params(sql.encode(), None)
         started = self._result()
         if started is not None:
-            self._check(started, sql)
+            self._check_wrapped(started, request, sql)
         total, clean = 0, request.wire is Wire.JSON
         for block in self._copy_blocks():
             if request.limit is not None and total + len(block) > request.limit:
@@ -159,34 +161,48 @@ class Exchange:
             return statement_failure(result, "", ran_ms=self._elapsed_ms(), timeout_ms=self._timeout_ms)
         return lost_connection(str(error))
 
-    def _fetch(self, request: Request) -> Result:
-        """Without COPY: parameters bound by the server, rows fetched in chunks."""
+    def _fetch(self, request: Request, described: tuple[Column, ...]) -> Result:
+        """Without COPY: parameters bound by the server, rows fetched in chunks.
+
+        `described` are the statement's columns where it can be a subquery.
+        """
         pq = self._pq
+        if request.wire is Wire.JSON and not described:
+            self._iso_dates(request)
         values = [value.encode() for value in request.values]
-        self._pgconn.send_query_params(request.sql.encode(), values or None)
+        sql = _selection(request, described) if described else request.sql
+        self._pgconn.send_query_params(sql.encode(), values or None)
         if pq.version() >= 170000 and hasattr(self._pgconn, "set_chunked_rows_mode"):
-            self._pgconn.set_chunked_rows_mode(_ROWS_PER_BLOCK // 4)
+            self._pgconn.set_chunked_rows_mode(_ROWS_PER_CHUNK)
         else:
             self._pgconn.set_single_row_mode()
         first = self._result()
         if first is None:
             raise lost_connection(self._pgconn.error_message.decode("utf-8", "replace"))
-        self._check(first, request.sql)
+        if described:
+            self._check_wrapped(first, request, sql)
+        self._check(first, sql)
         if first.status == pq.ExecStatus.COMMAND_OK:
             self._drain(request.sql)
             return Result(None, iter(()), tag=(first.command_status or b"").decode())
-        result = Result(_columns(first), iter(()))
-        result.blocks = self._chunks(first, request, result)
+        result = Result(described or _columns(first), iter(()))
+        in_json = request.wire is Wire.JSON and bool(described)
+        encode = _json_line if in_json else encoder(request.wire, result.columns or ())
+        result.blocks = self._chunks(first, request.limit, result, encode)
         return result
 
-    def _chunks(self, first: PGresult, request: Request, outcome: Result) -> Iterator[Block]:
-        encode = encoder(request.wire, outcome.columns or ())
+    def _iso_dates(self, request: Request) -> None:
+        """Makes the server write dates as row_to_json does; SHOW is left out, it may ask for this very setting."""
+        if request.keyword != "SHOW" and not (self._pgconn.parameter_status(b"DateStyle") or b"ISO").startswith(b"ISO"):
+            self.command("SET LOCAL datestyle = ISO")
+
+    def _chunks(self, first: PGresult, limit: int | None, outcome: Result, encode: Encoder) -> Iterator[Block]:
         total, result = 0, first
         while True:
-            self._check(result, request.sql)
+            self._check(result, "")
             rows, width = result.ntuples, range(result.nfields)
-            if request.limit is not None and total + rows > request.limit:
-                outcome.more, rows = True, request.limit - total
+            if limit is not None and total + rows > limit:
+                outcome.more, rows = True, limit - total
             total += rows
             if rows:
                 get = result.get_value
@@ -208,29 +224,52 @@ class Exchange:
     def _flush(self) -> None:
         try:
             while self._pgconn.flush():
+                if self._left_ms() == 0:
+                    raise self._no_answer()
                 select.select([], [self._pgconn.socket], [], 0.1)
+        except GaiaopsError:
+            raise
         except Exception as error:
             raise lost_connection(str(error)) from None
 
     def _wait(self) -> None:
         """Waits for bytes and takes them in; a dead network ends it soon after the statement timeout."""
-        deadline = self._timeout_ms + _GRACE_MS if self._timeout_ms else None
-        left = None if deadline is None else max(0.0, deadline - self._elapsed_ms())
-        if not self._poll.poll(left):
-            raise DeadlineError(
-                f"no answer from the server after {show_duration(self._timeout_ms)}",
-                hint="give it more with --timeout, or look: gaiaops activity ENV",
-            )
+        if not self._poll.poll(self._left_ms()):
+            raise self._no_answer()
         try:
             self._pgconn.consume_input()
         except Exception as error:
             raise lost_connection(str(error)) from None
+
+    def _left_ms(self) -> float | None:
+        return max(0.0, self._timeout_ms + _GRACE_MS - self._elapsed_ms()) if self._timeout_ms else None
+
+    def _no_answer(self) -> DeadlineError:
+        return DeadlineError(
+            f"no answer from the server after {show_duration(self._timeout_ms)}",
+            hint="give it more with --timeout, or look: gaiaops activity ENV",
+        )
 
     def _elapsed_ms(self) -> float:
         return (time.monotonic() - self._started) * 1000
 
     def _alive(self) -> bool:
         return bool(self._pgconn.status == self._pq.ConnStatus.OK)
+
+    def _check_wrapped(self, result: PGresult, request: Request, sql: str) -> None:
+        """The first answer to a statement in our wrapper, which is `sql`.
+
+        The statement passed alone, so what the server does not support (with a position: it was read, not run)
+        is WITH … DELETE in a subquery.
+        """
+        field = self._pq.DiagnosticField
+        unsupported = result.error_field(field.SQLSTATE) == b"0A000" and result.error_field(field.STATEMENT_POSITION)
+        if unsupported and request.keyword == "WITH":
+            raise RefusedError(
+                "refused: WITH changes data in a reading command",
+                hint="reading is the default; add --write if you mean it",
+            )
+        self._check(result, sql)
 
     def _check(self, result: PGresult, sql: str) -> None:
         status = self._pq.ExecStatus
@@ -248,20 +287,24 @@ def _columns(result: PGresult) -> tuple[Column, ...]:
     )
 
 
-def _wrapped(request: Request, columns: tuple[Column, ...]) -> str:
-    """The statement inside COPY. The line feed ends a trailing `--` comment."""
+def _selection(request: Request, columns: tuple[Column, ...]) -> str:
+    """The statement, in a subquery where its rows become JSON or are limited. The line feed ends a `--` comment."""
     inner = request.sql + "\n"
     limit = "" if request.limit is None else f" LIMIT {request.limit + 1}"
     if request.wire is Wire.JSON:
         names = ", ".join(_quoted(name) for name in unique_names(column.name for column in columns))
-        inner = f"SELECT row_to_json(q) FROM ({inner}) AS q({names}){limit}"  # noqa: S608
-    elif limit:
-        inner = f"SELECT q.* FROM ({inner}) AS q{limit}"  # noqa: S608
-    return f"COPY ({inner}) TO STDOUT {_COPY_OPTIONS[request.wire]}"
+        # q.* and not q, which would be the column of that name where there is one.
+        return f"SELECT row_to_json(q.*) FROM ({inner}) AS q({names}){limit}"  # noqa: S608
+    return f"SELECT q.* FROM ({inner}) AS q{limit}" if limit else inner  # noqa: S608
 
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
+
+
+def _json_line(values: Sequence[bytes | None]) -> bytes:
+    """A row that the server made JSON of; only `json` values bring line breaks, as white space."""
+    return (values[0] or b"").replace(b"\r", b" ").replace(b"\n", b" ") + b"\n"
 
 
 def _one_line(row: Row) -> Row:

@@ -3,7 +3,7 @@
 CSV   as COPY … (FORMAT csv): NULL is empty, an empty string is "".
 TEXT  as COPY … (FORMAT text): tab-separated, backslash escapes, NULL is \\N.
 JSON  one object a line, as row_to_json.
-A row ends with a line feed; a block is a list of rows.
+A row ends with a line feed (but in CSV and TEXT one of no columns at all is empty); a block is a list of rows.
 """
 
 from __future__ import annotations
@@ -38,6 +38,9 @@ class Column(msgspec.Struct, frozen=True):
         return self.oid in {20, 21, 23, 26, 28, 700, 701, 790, 1700}
 
 
+_NAME_BYTES = 63  # a longer name would be cut by the server (NAMEDATALEN - 1), the number first
+
+
 def unique_names(names: Iterable[str]) -> list[str]:
     """Names fit for object keys: a repeated one gets a number.
 
@@ -50,20 +53,25 @@ def unique_names(names: Iterable[str]) -> list[str]:
         candidate, number = name, 1
         while candidate in seen:
             number += 1
-            candidate = f"{name}_{number}"
+            suffix = f"_{number}"
+            candidate = name.encode()[: _NAME_BYTES - len(suffix)].decode("utf-8", "ignore") + suffix
         seen.add(candidate)
         unique.append(candidate)
     return unique
 
 
-def with_env(rows: Iterable[Row], wire: Wire, env: str) -> list[bytes]:
+def with_env(rows: Sequence[Row], wire: Wire, env: str) -> list[bytes]:
     """Every row with the environment's name in front.
 
     >>> with_env([b'{"a":1}\\n', b"{}\\n"], Wire.JSON, "dev")
     [b'{"env":"dev","a":1}\\n', b'{"env":"dev"}\\n']
     >>> with_env([b"1\\n", b"\\n"], Wire.CSV, "dev")
     [b'dev,1\\n', b'dev,\\n']
+    >>> with_env([b""], Wire.CSV, "dev")
+    [b'dev\\n']
     """
+    if rows and not rows[0]:  # no columns
+        return [env.encode() + b"\n"] * len(rows)
     if wire is Wire.JSON:
         head = b'{"env":"%s"' % env.encode()
         return [head + (bytes(row[1:]) if row[:2] == b"{}" else b"," + row[1:]) for row in rows]
@@ -85,7 +93,7 @@ def csv_cell(value: str | None) -> str:
     """A value as COPY's CSV format writes it: NULL empty, an empty string quoted (manual, COPY, "CSV Format")."""
     if value is None:
         return ""
-    if value in ("", "\\.") or _CSV_SPECIAL.search(value) or value != value.strip(" "):
+    if value in ("", "\\.") or _CSV_SPECIAL.search(value):
         return '"' + value.replace('"', '""') + '"'
     return value
 
@@ -99,6 +107,8 @@ def encoder(wire: Wire, columns: Sequence[Column]) -> Encoder:
         from gaiaops.postgres.jsonvalues import json_encoder
 
         return json_encoder(columns)
+    if not columns:
+        return lambda _: b""
     cell, separator = (csv_cell, ",") if wire is Wire.CSV else (text_cell, "\t")
 
     def encode(values: Sequence[bytes | None]) -> bytes:
