@@ -48,6 +48,10 @@ class StatementError(GaiaopsError):
     """The statement or the operation failed on the server, or its result could not be written."""
 
 
+class LostServerError(StatementError):
+    """The connection broke in the middle of something: whether it was done is not known."""
+
+
 class UsageError(GaiaopsError):
     """The command, the registry or a secret is wrong; nothing was contacted."""
 

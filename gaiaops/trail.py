@@ -12,8 +12,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from gaiaops.errors import StatementError
+from gaiaops.errors import DeadlineError, GaiaopsError, LostServerError, StatementError
 from gaiaops.registry.paths import state_home
+
+COMMITTING = "committing"
 
 
 @dataclass
@@ -55,8 +57,11 @@ def change(environment: str, command: str, *, sql: str) -> Iterator[Record]:
     try:
         yield record
     except BaseException as error:
-        record.outcome = f"failed: {type(error).__name__}"
-        record.rows = 0
+        # A commit whose answer was lost may have been made.
+        answered = isinstance(error, GaiaopsError) and not isinstance(error, LostServerError | DeadlineError)
+        unknown = record.outcome == COMMITTING and not answered
+        record.outcome = f"{'unknown' if unknown else 'failed'}: {type(error).__name__}"
+        record.rows = record.rows if unknown else 0
         _append(record)
         raise
     record.outcome = "committed"

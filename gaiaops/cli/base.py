@@ -72,25 +72,30 @@ def show_error(error: GaiaopsError, *, color: bool = False) -> None:
         click.echo(f"hint: {error.hint}", err=True)
 
 
-def confirm(env: Environment, given: str | None, question: str) -> None:
-    """Asks for the environment's name, typed by hand; off a terminal only --confirm NAME will do.
-
-    Raises RefusedError. A protected environment is the caller's case: others are not asked.
-    """
-    if given is not None:
-        if given == env.name:
-            return
+def check_confirmable(env: Environment, given: str | None) -> None:
+    """Raises RefusedError where `confirm` could only refuse, before anything is done on the server."""
+    if given is not None and given != env.name:
         raise RefusedError(
             f'--confirm says "{given}", this is {env.name}',
             hint=f"--confirm {env.name}",
             environment=env.name,
         )
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if given is None and not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise RefusedError(
             "a change to a protected environment needs its name",
             hint=f"add --confirm {env.name}",
             environment=env.name,
         )
+
+
+def confirm(env: Environment, given: str | None, question: str) -> None:
+    """Asks for the environment's name, typed by hand; off a terminal only --confirm NAME will do.
+
+    Raises RefusedError. A protected environment is the caller's case: others are not asked.
+    """
+    check_confirmable(env, given)
+    if given is not None:
+        return
     click.echo(f"{question}\nType the environment's name to go on: ", nl=False, err=True)
     if sys.stdin.readline().strip() != env.name:
         raise RefusedError("not confirmed; nothing was changed", environment=env.name)

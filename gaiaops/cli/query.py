@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gaiaops.output.writers import Writer
     from gaiaops.postgres.stream import Result
     from gaiaops.postgres.wire import Column
+    from gaiaops.query.run import Writing
     from gaiaops.query.statements import Script
     from gaiaops.registry.model import Environment
 
@@ -79,7 +80,7 @@ def _sql(argument: str | None, file: str | None) -> str:
     if argument is not None and file is not None:
         raise UsageError("SQL and --file were both given", hint="give one of them")
     if file is None:
-        return DEFAULT_SQL if argument is None else argument
+        return _text(DEFAULT_SQL if argument is None else argument)
     try:
         if file == "-":
             raw = sys.stdin.buffer.read(_MAX_SQL + 1)
@@ -95,6 +96,13 @@ def _sql(argument: str | None, file: str | None) -> str:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UsageError(f"{file} is not a text in UTF-8 (byte {error.start})", hint="is this a binary file?") from None
+
+
+def _text(argument: str) -> str:
+    """An argument that was no valid UTF-8 holds surrogates (PEP 383)."""
+    if any("\ud800" <= char <= "\udfff" for char in argument):
+        raise UsageError("the SQL is not a text in UTF-8", hint="check the terminal's encoding, or use -f FILE")
+    return argument
 
 
 def _target(options: dict[str, Any]) -> AbstractContextManager[BinaryIO]:
@@ -163,25 +171,37 @@ def _tell(tag: str, rows: int, more: bool, options: dict[str, Any], env: str = "
 
 def _write(context: base.Context, env: Environment, parsed: Script, options: dict[str, Any]) -> None:
     from gaiaops import trail
+    from gaiaops.output import formats
     from gaiaops.query import run
+    from gaiaops.registry.durations import show_duration
 
-    if env.protected and options["confirm"] is not None:
-        base.confirm(env, options["confirm"], "")
+    if env.protected:
+        base.check_confirmable(env, options["confirm"])
     with trail.change(env.name, "query", sql="\n".join(s.text for s in parsed.statements)) as record:
-        with _target(options) as out:
-            writer = _writer(options, out)
-            with run.write(context.registry(), env, parsed, writer.wire, options["timeout"]) as writing:
-                record.server = "/".join(writing.identity())
-                tags = []
-                for result in writing.results:
-                    rows = _write_result(result, writer)
-                    _tell(result.tag, rows, result.more, options)
-                    tags.append(result.tag)
-                record.rows = sum(_affected(tag) for tag in tags)
-                if env.protected:
-                    base.confirm(env, options["confirm"], f"{', '.join(tags)} in {env.name}, not yet committed.")
-                writing.commit()
+        wire = formats.wire_of(_format(options))
+        with run.write(context.registry(), env, parsed, wire, options["timeout"]) as writing:
+            record.server = "/".join(writing.identity())
+            # The output stands before the commit: what cannot be written is not committed.
+            with _target(options) as out:
+                tags = _write_results(writing, _writer(options, out), options)
+            record.rows = sum(_affected(tag) for tag in tags)
+            if env.protected:
+                limit = show_duration(env.timeouts.idle)
+                done = f"{', '.join(tags)} in {env.name}, not yet committed; it is rolled back after {limit}."
+                base.confirm(env, options["confirm"], done)
+            record.outcome = trail.COMMITTING
+            writing.commit()
         base.notice(f"committed in {env.name}: {', '.join(tags)}")
+
+
+def _write_results(writing: Writing, writer: Writer, options: dict[str, Any]) -> list[str]:
+    """Runs and shows everything; gives the statements' tags."""
+    tags = []
+    for result in writing.results:
+        rows = _write_result(result, writer)
+        _tell(result.tag, rows, result.more, options)
+        tags.append(result.tag)
+    return tags
 
 
 def _affected(tag: str) -> int:

@@ -193,7 +193,11 @@ class _Supabase:
             self.errors.append(found)
             return None
         if not found.complete:
-            self.errors.append(PartialError("the walk does not add up to the server's total", environment="supabase"))
+            self.errors.append(
+                PartialError(
+                    "the list of users could not be read whole: users per tag are lower bounds", environment="supabase"
+                )
+            )
         return found
 
     def line(self) -> None:

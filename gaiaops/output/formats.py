@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from gaiaops.output.writers import Writer
+
+if TYPE_CHECKING:
+    from gaiaops.postgres.wire import Wire
 
 FORMATS = ("table", "vertical", "csv", "tsv", "json", "jsonl", "markdown", "html")
 FOR_PEOPLE = ("table", "vertical")
 
 
+def wire_of(name: str) -> Wire:
+    """The encoding that a format takes its rows in."""
+    from gaiaops.postgres.wire import Wire
+
+    return {"csv": Wire.CSV, "json": Wire.JSON, "jsonl": Wire.JSON}.get(name, Wire.TEXT)
+
+
 def writer(name: str, out: BinaryIO, *, to_file: bool) -> Writer:
     """The writer of a format; `to_file` means that nobody watches the first row arrive."""
     from gaiaops.output import writers
-    from gaiaops.postgres.wire import Wire
 
     if name == "table":
         from gaiaops.output import table
@@ -26,4 +35,4 @@ def writer(name: str, out: BinaryIO, *, to_file: bool) -> Writer:
         return kinds[name](out)
     if name == "json":
         return writers.JsonWriter(out)
-    return writers.LinesWriter(out, {"csv": Wire.CSV, "tsv": Wire.TEXT, "jsonl": Wire.JSON}[name])
+    return writers.LinesWriter(out, wire_of(name))

@@ -1,17 +1,20 @@
 """The aligned table, streaming: one line a row, memory that does not grow with the rows.
 
 On a terminal or a pipe the first block's widths serve, and later ones widen it. In a file, where nobody
-waits for the first row, the blocks are spooled to disk first, so every row is aligned.
+waits for the first row, the blocks are spooled to disk first, so every row is aligned: most blocks already have
+the final widths and are copied, the others are widened.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import BinaryIO
 
 from gaiaops.output.cells import display_lines, label, width
 from gaiaops.postgres.wire import Column, Row, Wire
+
+_Widths = tuple[int, ...]
 
 
 class TableWriter:
@@ -28,8 +31,9 @@ class TableWriter:
     def _begin(self, columns: Sequence[Column]) -> None:
         self._names = [label(column.name) for column in columns]
         self._right = [column.numeric for column in columns]
-        self._widths = [max(width(name), c.at_least) for name, c in zip(self._names, columns, strict=True)]
-        self._sizes: list[int] = []
+        self._widths: _Widths = tuple(max(width(n), c.at_least) for n, c in zip(self._names, columns, strict=True))
+        # What is in the spool: (bytes, the widths they are padded to; None: cells with tabs between them).
+        self._spooled: list[tuple[int, _Widths | None]] = []
         self._headed = False
 
     def begin(self, columns: Sequence[Column]) -> None:
@@ -41,56 +45,80 @@ class TableWriter:
         if not self._names:  # a result of zero columns has rows all the same
             return
         text = display_lines(rows)
-        lines = [line.split("\t") for line in text.split("\n")]
-        measure = len if text.isascii() else width
-        self._widths = [
-            max(known, *map(measure, column))
-            for known, column in zip(self._widths, zip(*lines, strict=True), strict=True)
-        ]
+        padded_to: _Widths | None = None
+        if text.isascii():
+            cells = text.replace("\n", "\t").split("\t")
+            self._widen(len, (cells[i :: len(self._names)] for i in range(len(self._names))))
+            body, padded_to = self._padded_ascii(cells), self._widths
+        else:
+            lines = [line.split("\t") for line in text.split("\n")]
+            self._widen(width, zip(*lines, strict=True))
+            body = self._padded_lines(lines) if self._spool is None else text
         if self._spool is None:
             self._header()
-            self._write(text, lines)
+            self._put(body)
             self._out.flush()
         else:
-            self._sizes.append(self._spool.write(text.encode("utf-8", "surrogateescape")))
+            self._spooled.append((self._spool.write(_encoded(body)), padded_to))
 
     def end(self) -> None:
         self._header()
         if self._spool is not None:
             self._spool.seek(0)
-            for size in self._sizes:
-                text = self._spool.read(size).decode("utf-8", "surrogateescape")
-                self._write(text, [line.split("\t") for line in text.split("\n")])
+            for size, padded_to in self._spooled:
+                data = self._spool.read(size)
+                self._out.write(data if padded_to == self._widths else self._again(data, padded_to))
             self._spool.close()
             self._spool = None
         self._out.flush()
+
+    def _again(self, data: bytes, padded_to: _Widths | None) -> bytes:
+        """A spooled block with the final widths."""
+        text = data.decode("utf-8", "surrogateescape")
+        if padded_to is None:
+            return _encoded(self._padded_lines([line.split("\t") for line in text.split("\n")]))
+        # Padded cells stand at known places, and padding them further keeps them aligned.
+        starts = [1 + sum(padded_to[:i]) + 3 * i for i in range(len(padded_to))]
+        spans = [slice(start, start + w) for start, w in zip(starts, padded_to, strict=True)]
+        spans[-1] = slice(starts[-1], None)
+        return _encoded(self._padded_ascii([line[span] for line in text[:-1].split("\n") for span in spans]))
+
+    def _widen(self, measure: Callable[[str], int], columns: Iterable[Sequence[str]]) -> None:
+        self._widths = tuple(
+            max(known, max(map(measure, column)))  # noqa: PLW3301 - unpacking a column is slower
+            for known, column in zip(self._widths, columns, strict=True)
+        )
 
     def _header(self) -> None:
         if self._headed:
             return
         self._headed = True
-        self._out.write((self._padded(self._names) + "\n").encode("utf-8", "surrogateescape"))
-        self._out.write(("+".join("-" * (w + 2) for w in self._widths) or "--").encode() + b"\n")
+        self._put(self._padded_lines([self._names]))
+        self._put(("+".join("-" * (w + 2) for w in self._widths) or "--") + "\n")
 
-    def _write(self, text: str, lines: list[list[str]]) -> None:
-        if text.isascii():
-            template = self._template()
-            body = "".join([template % tuple(cells) for cells in lines])
-        else:
-            body = "".join([self._padded(cells) + "\n" for cells in lines])
-        self._out.write(body.encode("utf-8", "surrogateescape"))
-
-    def _template(self) -> str:
-        """One % format a row: the quickest way in CPython to pad all cells at once."""
-        cells = [f"%{w}s" if right else f"%-{w}s" for w, right in zip(self._widths, self._right, strict=True)]
+    def _padded_ascii(self, cells: Sequence[str]) -> str:
+        """All rows of a block by one % format: the quickest way in CPython to pad many cells."""
+        line = [f"%{w}s" if right else f"%-{w}s" for w, right in zip(self._widths, self._right, strict=True)]
         if not self._right[-1]:
-            cells[-1] = "%s"  # no trailing blanks
-        return " " + " | ".join(cells) + "\n"
+            line[-1] = "%s"  # no trailing blanks
+        template = " " + " | ".join(line) + "\n"
+        return template * (len(cells) // len(self._names)) % tuple(cells)
 
-    def _padded(self, cells: Sequence[str]) -> str:
+    def _padded_lines(self, lines: Sequence[Sequence[str]]) -> str:
+        """Rows with characters that are not one column wide each."""
         padded = []
-        last = len(cells) - 1
-        for i, (cell, right, columns) in enumerate(zip(cells, self._right, self._widths, strict=True)):
-            blanks = " " * (columns - width(cell))
-            padded.append(blanks + cell if right else cell if i == last else cell + blanks)
-        return " " + " | ".join(padded)
+        last = len(self._names) - 1
+        for cells in lines:
+            line = []
+            for i, (cell, right, columns) in enumerate(zip(cells, self._right, self._widths, strict=True)):
+                blanks = " " * (columns - width(cell))
+                line.append(blanks + cell if right else cell if i == last else cell + blanks)
+            padded.append(" " + " | ".join(line) + "\n")
+        return "".join(padded)
+
+    def _put(self, text: str) -> None:
+        self._out.write(_encoded(text))
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

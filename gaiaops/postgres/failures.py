@@ -9,7 +9,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from gaiaops.errors import ConnectError, DeadlineError, GaiaopsError, RefusedError, StatementError
+from gaiaops.errors import (
+    ConnectError,
+    DeadlineError,
+    GaiaopsError,
+    LostServerError,
+    RefusedError,
+    StatementError,
+)
 from gaiaops.registry.durations import show_duration
 from gaiaops.registry.urls import MASK, Url
 
@@ -135,11 +142,11 @@ def statement_failure(result: PGresult, sql: str, *, ran_ms: float, timeout_ms: 
     return StatementError(text, detail=detail, hint=hint)
 
 
-def lost_connection(message: str) -> StatementError:
+def lost_connection(message: str) -> LostServerError:
     """The error for a connection that broke in the middle of a statement."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     first = lines[0] if lines else "the connection was lost"
-    return StatementError(f"lost the server in mid-stream: {first}", hint="the result is incomplete")
+    return LostServerError(f"lost the server in mid-stream: {first}", hint="the result is incomplete")
 
 
 def point_at(sql: str, position: int) -> str:

@@ -9,9 +9,10 @@ lets through: commands that end it, and commands and functions that act outside 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 
 from gaiaops.errors import RefusedError
-from gaiaops.postgres.lexer import Kind, Statement
+from gaiaops.postgres.lexer import Kind, Statement, Token, split
 from gaiaops.registry.model import Timeouts
 
 # Commands that a read-only transaction runs although they end it, act outside it, or block others.
@@ -31,6 +32,8 @@ _COMMANDS = {
     "CHECKPOINT": "it loads the server",
     "ANALYZE": "it changes the planner's statistics",
     "VACUUM": "it rewrites the table",
+    "REINDEX": "it blocks the platform and changes the planner's statistics",
+    "CLUSTER": "it blocks the platform",
     "NOTIFY": "it signals other sessions",
     "LISTEN": "it outlives the statement",
     "DISCARD": "it resets the session",
@@ -52,23 +55,28 @@ _FUNCTIONS = re.compile(
     | pg_(?:create|copy|drop)_(?:physical_|logical_)?replication_slot | pg_copy_(?:physical|logical)_replication_slot
     | pg_replication_slot_advance | pg_sync_replication_slots
     | pg_logical_slot_get_(?:binary_)?changes
-    | pg_replication_origin_\w+
-    | pg_stat_reset\w* | pg_stat_statements_reset | pg_stat_force_next_flush
+    | pg_replication_origin_(?:create|drop|advance|session_setup|session_reset|xact_setup|xact_reset)
+    | pg_stat_reset\w* | pg_\w+_reset | pg_stat_force_next_flush
     | pg_(?:restore|clear)_(?:relation|attribute|extended)_stats
     | pg_file_(?:write|rename|unlink|sync) | pg_logfile_rotate
     | pg_import_system_collations | pg_nextoid | pg_stop_making_pinned_objects
     | brin_(?:summarize|desummarize)\w* | gin_clean_pending_list
     | pg_buffercache_(?:evict|mark_dirty)\w* | pg_truncate_visibility_map | heap_force_(?:kill|freeze)
+    | autoprewarm_\w+                                       # writes a file, starts a worker
     | pg_log_backend_memory_contexts
-    | http_(?:get|post|put|delete|patch)                    # pgsql-http, pg_net: requests are sent at once
+    | http(?:_get|_head|_post|_put|_delete|_patch)?         # pgsql-http, pg_net: requests are sent at once
+    | connectby | xpath_table                               # put a query together from their arguments
     )""",
     re.VERBOSE | re.IGNORECASE,
 )
-# Functions that run text as SQL: a name can hide in that text, put together from pieces.
-_RUN_TEXT = re.compile(
-    r"(?:query|cursor)_to_xml\w*|ts_stat|ts_rewrite|crosstab\w*|connectby",
-    re.IGNORECASE,
-)
+# Functions that run text as SQL. It is checked like a statement, so it must stand there in full.
+_RUN_TEXT = re.compile(r"query_to_xml\w*|ts_stat|ts_rewrite|crosstab\w*", re.IGNORECASE)
+# Their arguments with '' for every literal: literals, [name =>] before and a cast after, and nothing else.
+_VALUE = r"(\w+ = > )?(''|[0-9]+|true|false|null|(plain|phrase|websearch_)?to_tsquery \( ''( , '')? \))( :: \w+)?"
+_LITERALS = rf"{_VALUE}( , {_VALUE})*"  # compiled when first needed
+# Settings that decide what the transaction may do or how the server reads a text. RESET makes a transaction
+# read-write on PostgreSQL 15 and older; with the other two a quote here would not be a quote there.
+_SETTINGS = re.compile(r"transaction_\w+|standard_conforming_strings|client_encoding|names|all", re.IGNORECASE)
 _WRITE_HINT = "add --write if you mean it"
 
 # Tags of commands that leave the guarded transaction; after one of them nothing more is run.
@@ -91,25 +99,77 @@ def refuse(statement: Statement, *, protected: bool) -> None:
             "refused: PREPARE TRANSACTION in a reading command: it ends the read-only transaction",
             hint=_WRITE_HINT,
         )
-    names = [t.text for t in statement.tokens if t.kind in (Kind.WORD, Kind.QUOTED)]
-    runs_text = next((name for name in names if _RUN_TEXT.fullmatch(name)), None)
-    if runs_text and protected:
+    if keyword in ("SET", "RESET"):
+        _refuse_setting(_setting(statement.tokens))
+    for index, name in _calls(statement.tokens):
+        if _FUNCTIONS.fullmatch(name):
+            raise RefusedError(f"refused: {name} acts outside the read-only transaction", hint=_WRITE_HINT)
+        if name == "set_config":
+            _refuse_setting(_first_text(_arguments(statement.tokens, index)))
+        if _RUN_TEXT.fullmatch(name):
+            _refuse_text(name, _arguments(statement.tokens, index), protected)
+
+
+def _calls(tokens: Sequence[Token]) -> Iterator[tuple[int, str]]:
+    """The names that are called, with the place of the parenthesis."""
+    for index, token in enumerate(tokens[1:], 1):
+        before = tokens[index - 1]
+        if token.kind is not Kind.OPEN or token.text != "(":
+            continue
+        if before.kind in (Kind.WORD, Kind.QUOTED):
+            yield index, before.text
+        elif before.kind is Kind.VARIABLE:  # no parameter but the end of a slice: [1:name()]
+            yield index, before.text[1:].lower()
+        elif before.kind is Kind.STRING and [t.text for t in tokens[max(0, index - 2) : index - 1]] == ["uescape"]:
+            raise RefusedError("refused: a name written with UESCAPE is not checked", hint="write it plainly")
+
+
+def _arguments(tokens: Sequence[Token], start: int) -> Sequence[Token]:
+    """What stands between the parenthesis at `start` and its other half."""
+    depth = 0
+    for index, token in enumerate(tokens[start:], start):
+        depth += (token.kind is Kind.OPEN) - (token.kind is Kind.CLOSE)
+        if depth == 0:
+            return tokens[start + 1 : index]
+    return tokens[start + 1 :]
+
+
+def _setting(tokens: Sequence[Token]) -> str:
+    """The name in SET [SESSION | LOCAL] name … and RESET name."""
+    texts = [token.text for token in tokens[1:3]]
+    return texts[-1] if texts[:1] in (["session"], ["local"]) else "".join(texts[:1])
+
+
+def _first_text(arguments: Sequence[Token]) -> str | None:
+    """The first argument where it is a plain literal."""
+    plain = bool(arguments) and arguments[0].kind is Kind.STRING and [t.text for t in arguments[1:2]] == [","]
+    return arguments[0].text if plain else None
+
+
+def _refuse_setting(name: str | None) -> None:
+    if name is None:
+        raise RefusedError("refused: set_config with a name that is put together", hint="write the name plainly")
+    if _SETTINGS.fullmatch(name):
+        raise RefusedError(f"refused: {name} is the guard's own setting in a reading command", hint=_WRITE_HINT)
+
+
+def _refuse_text(name: str, arguments: Sequence[Token], protected: bool) -> None:
+    """Raises RefusedError unless the text to run stands there in full and may itself run."""
+    if protected:
         raise RefusedError(
-            f"refused: {runs_text} runs text as SQL, which cannot be checked, in a protected environment",
+            f"refused: {name} runs text as SQL, which cannot be checked, in a protected environment",
             hint=_WRITE_HINT,
         )
-    for name in names:
-        if _FUNCTIONS.fullmatch(name):
-            raise _acts_outside(name)
-    if runs_text or keyword == "EXECUTE":
-        for token in statement.tokens:
-            found = _FUNCTIONS.search(token.text) if token.kind is Kind.STRING else None
-            if found:
-                raise _acts_outside(found[0])
-
-
-def _acts_outside(name: str) -> RefusedError:
-    return RefusedError(f"refused: {name} acts outside the read-only transaction", hint=_WRITE_HINT)
+    shape = " ".join({Kind.STRING: "''", Kind.QUOTED: '"'}.get(token.kind, token.text) for token in arguments)
+    if not re.fullmatch(_LITERALS, shape):
+        raise RefusedError(
+            f"refused: {name} runs text as SQL, and only text in full can be checked",
+            hint="write its arguments as plain literals",
+        )
+    for token in arguments:
+        if token.kind is Kind.STRING:
+            for statement in split(token.text):
+                refuse(statement, protected=protected)
 
 
 def _hint(keyword: str) -> str:

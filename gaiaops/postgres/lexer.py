@@ -18,9 +18,9 @@ _SPACE = r"[ \t\n\r\f\v]"
 _FIRST = r"[^\x00-@\[-\^`{-\x7f]"
 _TAG = r"[^\x00-/:-@\[-\^`{-\x7f]"  # and digits
 _IDENT = rf"{_FIRST}(?:{_TAG}|\$)*"
-# A literal goes on after a line break (manual 4.1.2.1), in the escape rules of its first part. Atomic, because a
-# line of dashes could be taken apart in exponentially many ways.
-_GAP = rf"(?>(?:[ \t\f\v]|--[^\n\r]*)*[\n\r](?:{_SPACE}|--[^\n\r]*[\n\r])*)"
+# A literal goes on after a line break (manual 4.1.2.1), in the escape rules of its first part. Possessive, because
+# a line of dashes could be taken apart in exponentially many ways.
+_GAP = rf"(?:[ \t\f\v]|--[^\n\r]*+)*+[\n\r](?:{_SPACE}|--[^\n\r]*+[\n\r])*+"
 _PLAIN = r"'[^']*(?:''[^']*)*'"
 _ESCAPED = r"'[^'\\]*(?:(?:''|\\.)[^'\\]*)*'"
 _TOKEN = re.compile(

@@ -41,6 +41,7 @@ class Session:
     def run(self, request: Request) -> Result:
         """Starts a statement; see Exchange.run. Raises RefusedError where the transaction is gone."""
         self._check_open("")
+        self._check_parsing()
         result = self.exchange.run(request)
         if result.columns is None:
             self._check_open(result.tag)
@@ -68,6 +69,16 @@ class Session:
         """(system identifier, database) of the server behind the name (manual 9.27.11, pg_control_system)."""
         row = self.fetch("SELECT (SELECT system_identifier::text FROM pg_control_system()), current_database()")[0]
         return str(row[0]), str(row[1])
+
+    def _check_parsing(self) -> None:
+        """What was checked is what the server will read: a function may have changed how it reads text.
+
+        Both settings are reported by the server whenever they change (manual 54.2.7).
+        """
+        status = self.connection.pgconn.parameter_status
+        if status(b"standard_conforming_strings") != b"on" or status(b"client_encoding") != b"UTF8":
+            self.connection.close()
+            raise RefusedError("refused: a statement changed how the server reads text; nothing more was run")
 
     def _check_open(self, tag: str) -> None:
         """The second lock on the door: whatever ended the transaction, nothing runs after it."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Iterator, Sequence
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -24,13 +25,20 @@ if TYPE_CHECKING:
     from psycopg.pq.abc import PGconn, PGresult
 
 _ROWS_PER_BLOCK = 2_000
-_BYTES_PER_BLOCK = 1 << 19
+_LARGE_ROW = 4_096  # bytes: 2,000 smaller ones are 8 MB at most
+_PAUSE_MS = 20  # a block is filled up while the server keeps sending
 _ROWS_PER_CHUNK = 64  # larger chunks are no faster, and wide rows would fill the memory
 _GRACE_MS = 5_000  # the server's own timeout should speak first
 _WRAPPABLE = frozenset({"SELECT", "VALUES", "TABLE", "WITH"})
 # JSON never holds these two (RFC 8259 7: control characters are escaped), so CSV with them as delimiter and
 # quote leaves a JSON text as it is; only `json` values written over several lines get quoted.
 _JSON_COPY = r"(FORMAT csv, DELIMITER E'\x02', QUOTE E'\x01')"
+# bool, int8, int2, int4, text, oid, jsonb, float4, float8, money, bpchar, varchar, date, time, timestamp,
+# timestamptz, interval, timetz, numeric, uuid, inet, bytea, name, "char"; and arrays of the common ones.
+_ONE_LINE_IN_JSON = frozenset(
+    {16, 20, 21, 23, 25, 26, 3802, 700, 701, 790, 1042, 1043, 1082, 1083, 1114, 1184, 1186, 1266, 1700, 2950, 869, 17}
+    | {19, 18, 1000, 1005, 1007, 1016, 1009, 1015, 1021, 1022, 1231, 1115, 1185, 1182, 2951, 3807}
+)
 _COPY_OPTIONS = {Wire.CSV: "(FORMAT csv)", Wire.TEXT: "(FORMAT text)", Wire.JSON: _JSON_COPY}
 
 Block = list[Row]
@@ -49,7 +57,10 @@ class Result(msgspec.Struct):
 
 
 class Request(msgspec.Struct, frozen=True):
-    """A statement to run: its text, `$n` values, what to encode into, and how many rows at most."""
+    """A statement to run: its text, `$n` values, what to encode into, and how many rows at most.
+
+    `reserved` are keys that its columns must not have in JSON.
+    """
 
     sql: str
     keyword: str
@@ -57,6 +68,7 @@ class Request(msgspec.Struct, frozen=True):
     values: Sequence[str] = ()
     limit: int | None = None
     wrap: bool = True
+    reserved: tuple[str, ...] = ()
 
 
 class Exchange:
@@ -113,7 +125,9 @@ class Exchange:
         started = self._result()
         if started is not None:
             self._check_wrapped(started, request, sql)
-        total, clean = 0, request.wire is Wire.JSON
+        total = 0
+        # Only these can bring line breaks into a JSON text; the others need not be looked at row by row.
+        clean = request.wire is Wire.JSON and any(c.oid not in _ONE_LINE_IN_JSON for c in outcome.columns or ())
         for block in self._copy_blocks():
             if request.limit is not None and total + len(block) > request.limit:
                 outcome.more = True
@@ -130,23 +144,27 @@ class Exchange:
         from psycopg import Error
 
         get = self._pgconn.get_copy_data
-        block: Block = []
-        size = 0
-        append = block.append
         while True:
-            try:
-                length, row = get(1)
-            except Error as error:
-                raise self._copy_failure(error) from None
-            if length > 0:
-                append(row)
-                size += length
-                if size < _BYTES_PER_BLOCK and len(block) < _ROWS_PER_BLOCK:
-                    continue
-            if block:  # full, or the server is slow: what is here is handed on
+            block: Block = []
+            append = block.append
+            length = 1
+            # The hot loop: a row costs one call, one comparison, one append.
+            for _ in repeat(None, _ROWS_PER_BLOCK):
+                try:
+                    length, row = get(1)
+                except Error as error:
+                    raise self._copy_failure(error) from None
+                if 0 < length < _LARGE_ROW:
+                    append(row)
+                elif length > 0:  # a block holds one large row, so that blocks stay small
+                    append(row)
+                    break
+                elif length == 0 and self._poll.poll(_PAUSE_MS):
+                    self._take()
+                else:
+                    break
+            if block:  # full, or the server pauses: what is here is handed on
                 yield block
-                block = []
-                append, size = block.append, 0
             if length < 0:
                 return
             if length == 0:
@@ -236,6 +254,9 @@ class Exchange:
         """Waits for bytes and takes them in; a dead network ends it soon after the statement timeout."""
         if not self._poll.poll(self._left_ms()):
             raise self._no_answer()
+        self._take()
+
+    def _take(self) -> None:
         try:
             self._pgconn.consume_input()
         except Exception as error:
@@ -292,7 +313,8 @@ def _selection(request: Request, columns: tuple[Column, ...]) -> str:
     inner = request.sql + "\n"
     limit = "" if request.limit is None else f" LIMIT {request.limit + 1}"
     if request.wire is Wire.JSON:
-        names = ", ".join(_quoted(name) for name in unique_names(column.name for column in columns))
+        keys = unique_names([*request.reserved, *(column.name for column in columns)])[len(request.reserved) :]
+        names = ", ".join(map(_quoted, keys))
         # q.* and not q, which would be the column of that name where there is one.
         return f"SELECT row_to_json(q.*) FROM ({inner}) AS q({names}){limit}"  # noqa: S608
     return f"SELECT q.* FROM ({inner}) AS q{limit}" if limit else inner  # noqa: S608

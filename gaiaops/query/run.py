@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import msgspec
 
-from gaiaops.errors import GaiaopsError, RefusedError, UsageError
+from gaiaops.errors import GaiaopsError, LostServerError, RefusedError, UsageError
 from gaiaops.postgres import session as pg
 from gaiaops.postgres.stream import Result
 from gaiaops.postgres.wire import Wire
@@ -62,7 +62,12 @@ class Writing:
         self.results = (session.run(request) for request in script.requests(wire, write=True))
 
     def commit(self) -> None:
-        self._session.exchange.command("COMMIT")
+        """Commits. Raises LostServerError where the answer was lost: then it may have been committed."""
+        try:
+            self._session.exchange.command("COMMIT")
+        except LostServerError as error:
+            error.hint = "if it was lost during COMMIT the change may have been made: look before you repeat it"
+            raise
 
     def identity(self) -> tuple[str, str]:
         return self._session.identity()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MARK_VARIABLE = "GAIAOPS_SANDBOX_HOME"  # in every child's environment, so that a stray one can be found
 _STOP_SECONDS = 20.0
+_REAP_SECONDS = 3.0
 
 
 def mark_of(pid: int) -> str | None:
@@ -81,6 +82,21 @@ def stop(processes: Sequence[Process], how: signal.Signals = signal.SIGTERM) -> 
             for process in left:
                 _signal(process, signal.SIGKILL)
         time.sleep(0.01)
+    # Dead, but in the process table until init has taken note: `down` leaves no process to be seen.
+    deadline = time.monotonic() + _REAP_SECONDS
+    while time.monotonic() < deadline and any(_listed(process.pid) for process in processes):
+        _reap(processes)
+        time.sleep(0.01)
+
+
+def _listed(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's by now
+        return False
+    return True
 
 
 def _signal(process: Process, how: signal.Signals) -> None:

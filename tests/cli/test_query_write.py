@@ -96,7 +96,7 @@ def test_production_on_a_terminal_asks_before_commit(
         encoding="utf-8",
         timeout=30,
     )
-    child.expect(r"INSERT 0 1 in production, not yet committed\.")
+    child.expect(r"INSERT 0 1 in production, not yet committed; it is rolled back after 1min\.")
     child.expect("Type the environment's name to go on: ")
     assert count(fresh_url) == before
     child.sendline(answer)
