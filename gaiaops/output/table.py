@@ -77,11 +77,16 @@ class TableWriter:
         text = data.decode("utf-8", "surrogateescape")
         if padded_to is None:
             return _encoded(self._padded_lines([line.split("\t") for line in text.split("\n")]))
-        # Padded cells stand at known places, and padding them further keeps them aligned.
-        starts = [1 + sum(padded_to[:i]) + 3 * i for i in range(len(padded_to))]
-        spans = [slice(start, start + w) for start, w in zip(starts, padded_to, strict=True)]
-        spans[-1] = slice(starts[-1], None)
-        return _encoded(self._padded_ascii([line[span] for line in text[:-1].split("\n") for span in spans]))
+        lines = text[:-1].split("\n")
+        last = len(padded_to) - 1
+        # Padded cells stand at known places: blanks go behind a left-aligned one and before a right-aligned one.
+        # From the right, so that the places to the left stay where they are.
+        for i in range(last, -1, -1):
+            blanks = " " * (self._widths[i] - padded_to[i])
+            if blanks and (self._right[i] or i < last):
+                place = 1 + sum(padded_to[:i]) + 3 * i + (0 if self._right[i] else padded_to[i])
+                lines = [line[:place] + blanks + line[place:] for line in lines]
+        return _encoded("\n".join(lines) + "\n")
 
     def _widen(self, measure: Callable[[str], int], columns: Iterable[Sequence[str]]) -> None:
         self._widths = tuple(

@@ -70,8 +70,9 @@ def _list(text: str, oid: int) -> bytes:
         return b"[" + text.replace(" ", ",").encode() + b"]"
     if oid == _OIDVECTOR:
         return _encode(text.split())
-    token, element = (_BOX_TOKEN, 603) if oid == _BOX_ARRAY else (_ARRAY_TOKEN, _ARRAYS[oid])
-    return _array(token.findall(text, text.index("{")), element)
+    if oid == _BOX_ARRAY:
+        return _array(["," if part == ";" else part for part in _BOX_TOKEN.findall(text, text.index("{"))], 603)
+    return _array(_ARRAY_TOKEN.findall(text, text.index("{")), _ARRAYS[oid])
 
 
 def _array(tokens: Sequence[str], oid: int) -> bytes:
@@ -82,7 +83,7 @@ def _array(tokens: Sequence[str], oid: int) -> bytes:
             pieces.append(b"[")
         elif piece == "}":
             pieces.append(b"]")
-        elif piece in (",", ";"):
+        elif piece == ",":
             pieces.append(b",")
         elif piece.startswith('"'):
             pieces.append(json_value(re.sub(r"\\(.)", r"\1", piece[1:-1], flags=re.DOTALL), oid))

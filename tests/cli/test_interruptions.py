@@ -318,12 +318,12 @@ def test_a_network_that_falls_silent_costs_the_timeout(
 ) -> None:
     """Nothing more comes, not even the server's own timeout: a grace later the client gives up by itself."""
     registry = registry_for(tmp_path, dev=relay.url)
-    arguments = (watch.sql(TRICKLE), "--csv", "--timeout", "3s", "-o", str(folder / "rows.csv"))
+    arguments = (watch.sql(TRICKLE), "--csv", "--timeout", "2s", "-o", str(folder / "rows.csv"))
     with started(sandbox, *arguments, registry=registry) as child:
         assert until(lambda: relay.passed > 100_000)
         relay.silent.set()
         assert child.wait(40) == 4
-        assert "no answer from the server after 3s" in error_of(child)
+        assert "no answer from the server after 2s" in error_of(child)
     assert nothing_left(folder)
 
 

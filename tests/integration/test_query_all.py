@@ -343,7 +343,7 @@ def test_an_interrupt_cancels_all_statements(clones: dict[str, str], tmp_path: P
 @CLICK
 def test_a_closed_pipe_ends_it_quietly(clones: dict[str, str], tmp_path: Path) -> None:
     mark = uuid.uuid4().hex
-    sql = f"SELECT repeat('x', 1000) AS x, '{mark}' FROM generate_series(1, 9999), generate_series(1, 9999)"
+    sql = f"SELECT repeat('x', 1000) AS x, '{mark}' FROM generate_series(1, 9999) AS a, generate_series(1, 9999)"
     with started(registry_for(tmp_path, **clones), sql, "--csv") as child:
         assert child.stdout is not None
         assert child.stderr is not None

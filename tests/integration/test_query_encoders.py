@@ -146,6 +146,13 @@ def test_json_is_what_row_to_json_says(kind: str, data: st.DataObject, connectio
         assert loads(json_value(text.decode(), oid).decode()) == wanted[(result.fname(i) or b"").decode()]
 
 
+@pytest.mark.parametrize("element", [";", "a;b", ",", "{", "}", '"', "\\", "NULL", "null", " ", "", "\n", "[0:1]={1}"])
+def test_an_element_that_looks_like_syntax(element: str, connection: psycopg.Connection) -> None:
+    row = connection.execute("SELECT ARRAY[%s, 'x']::text", [element]).fetchone()
+    assert row is not None
+    assert loads(json_value(row[0], 1009).decode()) == [element, "x"]
+
+
 @pytest.mark.parametrize("bounds", ["[0:1]={1,2}", "[-1:0][2:3]={{1,2},{3,NULL}}", "{}"])
 def test_bounds_of_arrays_are_left_out(bounds: str, connection: psycopg.Connection) -> None:
     row = connection.execute("SELECT to_json(%s::text::int[])::text", [bounds]).fetchone()
