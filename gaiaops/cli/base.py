@@ -101,9 +101,10 @@ def confirm(env: Environment, given: str | None, question: str) -> None:
         raise RefusedError("not confirmed; nothing was changed", environment=env.name)
 
 
-def run(main: Callable[..., Any], context: Context) -> NoReturn:
-    """Runs the command line and ends the process with a documented exit code."""
-    signal.signal(signal.SIGTERM, _terminated)
+def run(main: Callable[..., Any], context: Context) -> int:
+    """Runs the command line; gives the documented exit code, everything written and flushed."""
+    for ending in (signal.SIGTERM, signal.SIGHUP):  # the terminal was closed
+        signal.signal(ending, _terminated)
     code: int = ExitCode.OK
     try:
         main(prog_name=PROGRAM, standalone_mode=False, obj=context)
@@ -111,11 +112,15 @@ def run(main: Callable[..., Any], context: Context) -> NoReturn:
         code = _code_of(error, context)
     except KeyboardInterrupt:
         code = _code_of(click.Abort(), context)
+    except SystemExit:  # click's own answer to a closed pipe (`| head`), which is no error here
+        _silence()
     try:
-        sys.stdout.flush()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:  # it was closed: `>&-`
+                stream.flush()
     except OSError:
         _silence()
-    sys.exit(code)
+    return code
 
 
 def _code_of(error: Exception, context: Context) -> int:
@@ -154,7 +159,7 @@ def _silence() -> None:
 
 
 def _terminated(*_: object) -> NoReturn:
-    """SIGTERM unwinds like Ctrl-C, so that statements are cancelled and half-written files removed."""
+    """SIGTERM and SIGHUP unwind like Ctrl-C, so that statements are cancelled and half-written files removed."""
     raise KeyboardInterrupt
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from gaiaops.output.writers import Writer
     from gaiaops.postgres.stream import Result
     from gaiaops.postgres.wire import Column
+    from gaiaops.query import fanout
     from gaiaops.query.run import Writing
     from gaiaops.query.statements import Script
     from gaiaops.registry.model import Environment
@@ -213,6 +215,8 @@ def _affected(tag: str) -> int:
 def _read_all(environments: tuple[Environment, ...], parsed: Script, options: dict[str, Any]) -> None:
     with _target(options) as out:
         errors = _Fanout(_writer(options, out), options).write(environments, parsed)
+        if len(errors) == len(environments):  # nothing to show, so a file keeps what it has
+            raise _failure(errors, len(environments))
     if errors:
         raise _failure(errors, len(environments))
 
@@ -239,13 +243,25 @@ class _Fanout:
 
     def write(self, environments: tuple[Environment, ...], parsed: Script) -> list[GaiaopsError]:
         """Writes everything; gives the errors, which have been shown as they came."""
-        from gaiaops.postgres.wire import with_env
+        import msgspec
+
         from gaiaops.query import fanout
 
         if len(parsed.statements) > 1:
             raise UsageError("query all takes one statement", hint="run the file for each environment")
         self._env_width = max(len(env.name) for env in environments)
-        for event in fanout.read_all(environments, parsed, self._writer.wire, self._options["timeout"]):
+        parsed = msgspec.structs.replace(parsed, reserved=("env",))
+        with closing(fanout.read_all(environments, parsed, self._writer.wire, self._options["timeout"])) as events:
+            self._write(events)
+        if self._first is not None:
+            self._writer.end()
+        return self._errors
+
+    def _write(self, events: Iterator[fanout.Event]) -> None:
+        from gaiaops.postgres.wire import with_env
+        from gaiaops.query import fanout
+
+        for event in events:
             name = event.env.name
             if isinstance(event, fanout.Started):
                 if event.warning:
@@ -259,9 +275,6 @@ class _Fanout:
                     _tell(event.tag, self._rows.get(name, 0), event.more, self._options, name)
             elif isinstance(event, fanout.Finished) and event.error is not None:
                 self._fail(event.error)
-        if self._first is not None:
-            self._writer.end()
-        return self._errors
 
     def _begin(self, name: str, columns: tuple[Column, ...] | None) -> None:
         from gaiaops.postgres.wire import Column

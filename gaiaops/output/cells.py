@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from gaiaops.postgres.wire import Row
 
@@ -29,21 +29,42 @@ def label(name: str) -> str:
     return safe(name.replace("\n", "\\n").replace("\t", "\\t"))
 
 
-def display_lines(rows: Sequence[Row]) -> str:
+# Cells end with a tab or a line feed: both become tabs, and whatever must not reach a terminal becomes \x01.
+_TO_CELLS = bytes.maketrans(b"\n" + _CONTROLS, b"\t" + b"\x01" * len(_CONTROLS))
+
+
+def plain_cells(raw: bytes) -> list[str] | None:
+    """All cells of a block, row after row, where every character is one column wide; else None.
+
+    >>> plain_cells(b"a\\\\tb\\t\\\\N\\nc\\t1\\n")
+    ['a\\\\tb', '<null>', 'c', '1']
+    """
+    if not raw.isascii():
+        return None
+    cells = raw.translate(_TO_CELLS)
+    if b"\x01" in cells:
+        return None
+    text = cells[:-1].decode("ascii")
+    return (_unescaped(text) if "\\" in text else text).split("\t")
+
+
+def _unescaped(text: str) -> str:
+    """NULL as <null>, a doubled backslash as one; what stands for a line break or tab stays as it is."""
+    if "\\\\" in text:
+        return _ESCAPE.sub(lambda m: NULL if m[1] == "N" else "\\" if m[1] == "\\" else m[0], text)
+    return text.replace("\\N", NULL)
+
+
+def display_lines(raw: bytes) -> str:
     """A block as lines of tab-separated cells, one line a row, fit for a screen.
 
     A line break or tab within a value stays as COPY wrote it (backslash n, backslash t), NULL is <null>, and
     a doubled backslash becomes one.
     """
-    raw = b"".join(rows)
     text = raw.decode("utf-8", "surrogateescape")
     if len(raw.translate(None, _CONTROLS)) != len(raw) or not raw.isascii():
         text = safe(text)
-    if "\\\\" in text:
-        text = _ESCAPE.sub(lambda m: NULL if m[1] == "N" else "\\" if m[1] == "\\" else m[0], text)
-    elif "\\N" in text:
-        text = text.replace("\\N", NULL)
-    return text[:-1]
+    return _unescaped(text)[:-1]
 
 
 def values(rows: Iterable[Row]) -> list[list[str | None]]:

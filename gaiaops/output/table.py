@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from typing import BinaryIO
 
-from gaiaops.output.cells import display_lines, label, width
+from gaiaops.output.cells import display_lines, label, plain_cells, width
 from gaiaops.postgres.wire import Column, Row, Wire
 
 _Widths = tuple[int, ...]
@@ -44,13 +44,14 @@ class TableWriter:
     def block(self, rows: Sequence[Row]) -> None:
         if not self._names:  # a result of zero columns has rows all the same
             return
-        text = display_lines(rows)
+        raw = b"".join(rows)
+        cells = plain_cells(raw)
         padded_to: _Widths | None = None
-        if text.isascii():
-            cells = text.replace("\n", "\t").split("\t")
+        if cells is not None:
             self._widen(len, (cells[i :: len(self._names)] for i in range(len(self._names))))
             body, padded_to = self._padded_ascii(cells), self._widths
         else:
+            text = display_lines(raw)
             lines = [line.split("\t") for line in text.split("\n")]
             self._widen(width, zip(*lines, strict=True))
             body = self._padded_lines(lines) if self._spool is None else text
@@ -77,7 +78,6 @@ class TableWriter:
         text = data.decode("utf-8", "surrogateescape")
         if padded_to is None:
             return _encoded(self._padded_lines([line.split("\t") for line in text.split("\n")]))
-        lines = text[:-1].split("\n")
         last = len(padded_to) - 1
         # Padded cells stand at known places: blanks go behind a left-aligned one and before a right-aligned one.
         # From the right, so that the places to the left stay where they are.
@@ -85,8 +85,8 @@ class TableWriter:
             blanks = " " * (self._widths[i] - padded_to[i])
             if blanks and (self._right[i] or i < last):
                 place = 1 + sum(padded_to[:i]) + 3 * i + (0 if self._right[i] else padded_to[i])
-                lines = [line[:place] + blanks + line[place:] for line in lines]
-        return _encoded("\n".join(lines) + "\n")
+                text = _inserted(text, place, blanks)
+        return _encoded(text)
 
     def _widen(self, measure: Callable[[str], int], columns: Iterable[Sequence[str]]) -> None:
         self._widths = tuple(
@@ -123,6 +123,20 @@ class TableWriter:
 
     def _put(self, text: str) -> None:
         self._out.write(_encoded(text))
+
+
+def _inserted(text: str, place: int, blanks: str) -> str:
+    """A block with blanks at one place of every line.
+
+    >>> _inserted("abc\\nabc\\n", 1, "_"), _inserted("abc\\nab\\n", 1, "_")
+    ('a_bc\\na_bc\\n', 'a_bc\\na_b\\n')
+    """
+    length = text.find("\n") + 1
+    count = len(text) // length
+    if len(text) == count * length and text[length - 1 :: length] == "\n" * count and text.count("\n") == count:
+        # Lines of one length: one slice a line, from place to place, and the blanks go in between.
+        return blanks.join([text[:place], *[text[i : i + length] for i in range(place, len(text), length)]])
+    return "\n".join([line[:place] + blanks + line[place:] for line in text[:-1].split("\n")]) + "\n"
 
 
 def _encoded(text: str) -> bytes:

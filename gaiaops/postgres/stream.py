@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 _ROWS_PER_BLOCK = 2_000
 _LARGE_ROW = 4_096  # bytes: 2,000 smaller ones are 8 MB at most
-_PAUSE_MS = 20  # a block is filled up while the server keeps sending
+_PAUSE_MS = 20  # a block is filled up while the server keeps sending …
+_BLOCK_SECONDS = 0.2  # … for so long at most
 _ROWS_PER_CHUNK = 64  # larger chunks are no faster, and wide rows would fill the memory
 _GRACE_MS = 5_000  # the server's own timeout should speak first
 _WRAPPABLE = frozenset({"SELECT", "VALUES", "TABLE", "WITH"})
@@ -148,6 +149,7 @@ class Exchange:
             block: Block = []
             append = block.append
             length = 1
+            due = time.monotonic() + _BLOCK_SECONDS
             # The hot loop: a row costs one call, one comparison, one append.
             for _ in repeat(None, _ROWS_PER_BLOCK):
                 try:
@@ -159,7 +161,7 @@ class Exchange:
                 elif length > 0:  # a block holds one large row, so that blocks stay small
                     append(row)
                     break
-                elif length == 0 and self._poll.poll(_PAUSE_MS):
+                elif length == 0 and time.monotonic() < due and self._poll.poll(_PAUSE_MS):
                     self._take()
                 else:
                     break

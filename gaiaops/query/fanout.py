@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 from gaiaops.errors import GaiaopsError
@@ -15,6 +16,7 @@ from gaiaops.query.statements import Script
 from gaiaops.registry.model import Environment
 
 _BLOCKS_AHEAD = 8  # bounds memory: a worker waits until the writer has caught up
+_FAREWELL_S = 5.0  # what cancelling may take at the end
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,11 @@ Event = Started | Rows | Ended | Finished
 
 def read_all(
     environments: Sequence[Environment], script: Script, wire: Wire, statement_ms: int | None
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     """Events of all environments, as they come. Closing the iterator cancels what still runs."""
     events: queue.Queue[Event] = queue.Queue(_BLOCKS_AHEAD)
     stop = threading.Event()
+    running: dict[str, run.Reading] = {}
 
     def put(event: Event) -> None:
         while not stop.is_set():
@@ -74,6 +77,7 @@ def read_all(
         error: Exception | None = None
         try:
             with run.read(env, script, wire, statement_ms) as reading:
+                running[env.name] = reading
                 for index, result in enumerate(reading.results):
                     put(Started(env, index, result.columns, reading.warning if index == 0 else ""))
                     for block in result.blocks:
@@ -83,6 +87,8 @@ def read_all(
             return
         except Exception as caught:
             error = caught
+        finally:
+            running.pop(env.name, None)
         try:
             put(Finished(env, error))
         except _StoppedError:
@@ -99,6 +105,17 @@ def read_all(
             yield event
     finally:
         stop.set()
+        _cancel(list(running.values()), [worker for worker in workers if worker.name in running])
+
+
+def _cancel(readings: Sequence[run.Reading], workers: Sequence[threading.Thread]) -> None:
+    """Cancels on all servers at once and waits, for a bounded time, until the workers have rolled back."""
+    cancels = [threading.Thread(target=reading.cancel, daemon=True) for reading in readings]
+    for thread in cancels:
+        thread.start()
+    end = time.monotonic() + _FAREWELL_S
+    for thread in (*cancels, *workers):
+        thread.join(max(0.0, end - time.monotonic()))
 
 
 class _StoppedError(GaiaopsError):

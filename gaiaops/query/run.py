@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import msgspec
@@ -22,6 +22,7 @@ class Reading(msgspec.Struct, frozen=True):
 
     results: Iterator[Result]
     warning: str
+    cancel: Callable[[], None]  # from any thread: ends what is running on the server
 
 
 @contextmanager
@@ -41,7 +42,7 @@ def read(env: Environment, script: Script, wire: Wire, statement_ms: int | None)
                 f'role "{session.role}" is a superuser: what acts outside the read-only transaction is refused '
                 "by name only"
             )
-        yield Reading((session.run(request) for request in script.requests(wire)), warning)
+        yield Reading((session.run(request) for request in script.requests(wire)), warning, session.cancel)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ class Script(msgspec.Struct, frozen=True):
     statements: tuple[Statement, ...]
     parameters: Mapping[str, str]
     limit: int | None = None
+    reserved: tuple[str, ...] = ()
 
     def requests(self, wire: Wire, *, write: bool = False) -> list[Request]:
         """One request a statement. Writing statements are never wrapped: their tags say what they did."""
@@ -26,7 +27,7 @@ class Script(msgspec.Struct, frozen=True):
         for statement in self.statements:
             text, values, _ = bind(statement, self.parameters)
             limit = None if write else self.limit
-            found.append(Request(text, statement.keyword, wire, values, limit, wrap=not write))
+            found.append(Request(text, statement.keyword, wire, values, limit, not write, self.reserved))
         return found
 
     def refuse_writes(self, *, protected: bool) -> None:

@@ -14,8 +14,8 @@ from tests.conftest import Command, registry_for
 def complete(folder: Path, variables: dict[str, str], *words: str) -> list[str]:
     """What bash would be offered for a command line; fails where a driver was imported."""
     code = (
-        "import sys\nfrom gaiaops.cli.main import main\n"
-        "try:\n    main()\nfinally:\n"
+        "import sys\nfrom gaiaops.cli.main import Context, cli, run\n"
+        "try:\n    code = run(cli, Context())\nfinally:\n"
         "    assert not {'psycopg', 'redis', 'httpx', 'supabase', 'tabulate'} & set(sys.modules)\n"
     )
     line = {"_GAIAOPS_COMPLETE": "bash_complete", "COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1)}

@@ -18,8 +18,8 @@ HEAVY = ("psycopg", "redis", "httpx", "supabase", "tabulate", "msgspec", "starle
 def test_help_loads_no_driver(arguments: list[str]) -> None:
     code = (
         "import sys\nsys.argv = ['gaiaops', *sys.argv[1:]]\n"
-        "from gaiaops.cli.main import main\n"
-        "try:\n    main()\nfinally:\n"
+        "from gaiaops.cli.main import Context, cli, run\n"
+        "try:\n    code = run(cli, Context())\nfinally:\n"
         f"    print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)

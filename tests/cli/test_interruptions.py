@@ -172,10 +172,7 @@ def test_a_signal_in_mid_stream_on_standard_output(watch: Watch, sandbox: Sandbo
 
 # -- the reader goes away -----------------------------------------------------------------------------------------
 
-CLICK = pytest.mark.xfail(strict=True, reason="cli/base.py: click turns a broken pipe into exit code 1")
 
-
-@CLICK
 @pytest.mark.parametrize("options", [(), ("--json",), ("--csv", "-p", "x=1")])
 def test_a_closed_pipe_is_no_error(options: tuple[str, ...], watch: Watch, sandbox: Sandbox) -> None:
     sql = f"{ENDLESS} WHERE :x = '1'" if "-p" in options else ENDLESS
@@ -188,7 +185,6 @@ def test_a_closed_pipe_is_no_error(options: tuple[str, ...], watch: Watch, sandb
         assert error_of(child) == ""
 
 
-@CLICK
 def test_head_in_a_shell(dev: Command, sandbox: Sandbox, watch: Watch) -> None:
     command = f'{sys.executable} -m gaiaops --registry "$1" query dev "$2" --csv | head -1; exit ${{PIPESTATUS[0]}}'
     done = subprocess.run(
@@ -459,7 +455,6 @@ def test_a_folder_that_may_not_be_written(sandbox: Sandbox, folder: Path) -> Non
     assert b"hint: name a file in a folder that you can write to" in done.stderr
 
 
-@pytest.mark.xfail(strict=True, reason="cli/base.py: run() flushes a sys.stdout that is None")
 def test_a_closed_standard_output(sandbox: Sandbox) -> None:
     command = f'{sys.executable} -m gaiaops --registry "$1" query dev "SELECT 1" >&-'
     done = subprocess.run(

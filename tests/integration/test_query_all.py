@@ -269,7 +269,6 @@ def test_when_all_fail_alike_the_code_is_theirs(
         assert f"gaiaops: error: [{env}] " in run.err
 
 
-@pytest.mark.xfail(strict=True, reason="cli/query.py: _read_all raises after the file has got its name")
 @pytest.mark.parametrize("sql", ["SELECT 1/0", "SELECT nothing", "SELECT 1/(5000 - i) FROM generate_series(1, 6000) i"])
 def test_when_all_fail_a_file_is_left_alone(sql: str, clones: dict[str, str], gaiaops: Command, tmp_path: Path) -> None:
     registry, target = registry_for(tmp_path, **clones), tmp_path / "kept.csv"
@@ -311,10 +310,6 @@ def active(url: str, mark: str) -> int:
     return int(row[0]) if row else 0
 
 
-CLICK = pytest.mark.xfail(strict=True, reason="cli/base.py: click turns a broken pipe into exit code 1")
-CANCELS = pytest.mark.xfail(strict=True, reason="query/fanout.py: the workers are left behind and cancel nothing")
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_it_with_130(number: int, clones: dict[str, str], tmp_path: Path) -> None:
     mark = uuid.uuid4().hex
@@ -330,7 +325,6 @@ def test_an_interrupt_ends_it_with_130(number: int, clones: dict[str, str], tmp_
     assert not [name for name in tmp_path.iterdir() if "rows.csv" in name.name]
 
 
-@CANCELS
 def test_an_interrupt_cancels_all_statements(clones: dict[str, str], tmp_path: Path) -> None:
     mark = uuid.uuid4().hex
     with started(registry_for(tmp_path, **clones), f"SELECT pg_sleep(20), '{mark}'") as child:
@@ -340,7 +334,6 @@ def test_an_interrupt_cancels_all_statements(clones: dict[str, str], tmp_path: P
         assert until(lambda: active(clones["one"], mark) == 0, seconds=6)
 
 
-@CLICK
 def test_a_closed_pipe_ends_it_quietly(clones: dict[str, str], tmp_path: Path) -> None:
     mark = uuid.uuid4().hex
     sql = f"SELECT repeat('x', 1000) AS x, '{mark}' FROM generate_series(1, 9999) AS a, generate_series(1, 9999)"
@@ -354,7 +347,6 @@ def test_a_closed_pipe_ends_it_quietly(clones: dict[str, str], tmp_path: Path) -
     assert until(lambda: active(clones["one"], mark) == 0)
 
 
-@pytest.mark.xfail(strict=True, reason="cli/query.py: the key `env` is not reserved, so a column env comes twice")
 def test_a_column_named_env_keeps_its_own_key(clones: dict[str, str], gaiaops: Command, tmp_path: Path) -> None:
     run = gaiaops("query", "all", "SELECT name AS env FROM me", "--json", registry=registry_for(tmp_path, **clones))
     pairs = json.loads(run.out, object_pairs_hook=list)
