@@ -24,8 +24,8 @@ from gaiaops.registry.durations import show_duration
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGconn, PGresult
 
-_ROWS_PER_BLOCK = 2_000
-_LARGE_ROW = 4_096  # bytes: 2,000 smaller ones are 8 MB at most
+_ROWS_PER_BLOCK = 1_000
+_LARGE_ROW = 4_096  # bytes: 1,000 smaller ones are 4 MB at most
 _PAUSE_MS = 20  # a block is filled up while the server keeps sending …
 _BLOCK_SECONDS = 0.2  # … for so long at most
 _ROWS_PER_CHUNK = 64  # larger chunks are no faster, and wide rows would fill the memory
