@@ -107,7 +107,8 @@ def _line(registry: Registry, overview: Overview, width: int) -> str:
     if isinstance(cache, GaiaopsError):
         cells += ["down", ""]
     else:
-        cells += ["-", "-"] if cache is None else [str(cache.keys), report.size(cache.memory)]
+        keys, memory = (None, None) if cache is None else (cache.keys, cache.memory)
+        cells += ["-" if keys is None else str(keys), "-" if memory is None else report.size(memory)]
     aligned = "".join(f" {cell:>{w}}" for cell, (_, w) in zip(cells, _COLUMNS, strict=True))
     return f" {overview.env.name:<{max(width, 11)}}{aligned}  {tags}".rstrip()
 

@@ -112,6 +112,8 @@ def _up(layout: Layout, state: State | None, users: int, notice: Notice, cursor_
     write_private(layout.registry, registry_text(state).encode())
     state.seeded = True
     write_state(layout, state)
+    if state.redis_kind == "fakeredis":
+        notice("sandbox: no real Redis for this Python; fakeredis stands in (install redis-server for a real one)")
     notice(f"sandbox: up in {time.monotonic() - began:.1f} s")
     return state
 
