@@ -42,6 +42,8 @@ class Context:
 
                 file = str(lifecycle.ensure_up(notice).registry)
             self._registry = registry.load(file)
+            if self.verbose:
+                notice(f"registry: {self._registry.file}")
             for warning in self._registry.warnings:
                 warn(warning)
         return self._registry

@@ -13,7 +13,8 @@ from gaiaops.errors import RefusedError
 from gaiaops.postgres import guard
 from gaiaops.postgres.connect import connect
 from gaiaops.postgres.failures import lost_connection, statement_failure
-from gaiaops.postgres.stream import Exchange, Request, Result
+from gaiaops.postgres.stream import Exchange, Result
+from gaiaops.postgres.wrap import Request
 from gaiaops.registry.model import Environment, Timeouts
 from gaiaops.registry.urls import Url
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import repeat
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,8 @@ import msgspec
 
 from gaiaops.errors import DeadlineError, GaiaopsError, RefusedError
 from gaiaops.postgres.failures import lost_connection, statement_failure
-from gaiaops.postgres.wire import Column, Encoder, Row, Wire, encoder, unique_names
+from gaiaops.postgres.wire import Column, Encoder, Row, Wire, encoder
+from gaiaops.postgres.wrap import Request, copy_sql, json_line, may_break_lines, one_line, selection
 from gaiaops.registry.durations import show_duration
 
 if TYPE_CHECKING:
@@ -30,17 +31,6 @@ _PAUSE_MS = 20  # a block is filled up while the server keeps sending …
 _BLOCK_SECONDS = 0.2  # … for so long at most
 _ROWS_PER_CHUNK = 64  # larger chunks are no faster, and wide rows would fill the memory
 _GRACE_MS = 5_000  # the server's own timeout should speak first
-_WRAPPABLE = frozenset({"SELECT", "VALUES", "TABLE", "WITH"})
-# JSON never holds these two (RFC 8259 7: control characters are escaped), so CSV with them as delimiter and
-# quote leaves a JSON text as it is; only `json` values written over several lines get quoted.
-_JSON_COPY = r"(FORMAT csv, DELIMITER E'\x02', QUOTE E'\x01')"
-# bool, int8, int2, int4, text, oid, jsonb, float4, float8, money, bpchar, varchar, date, time, timestamp,
-# timestamptz, interval, timetz, numeric, uuid, inet, bytea, name, "char"; and arrays of the common ones.
-_ONE_LINE_IN_JSON = frozenset(
-    {16, 20, 21, 23, 25, 26, 3802, 700, 701, 790, 1042, 1043, 1082, 1083, 1114, 1184, 1186, 1266, 1700, 2950, 869, 17}
-    | {19, 18, 1000, 1005, 1007, 1016, 1009, 1015, 1021, 1022, 1231, 1115, 1185, 1182, 2951, 3807}
-)
-_COPY_OPTIONS = {Wire.CSV: "(FORMAT csv)", Wire.TEXT: "(FORMAT text)", Wire.JSON: _JSON_COPY}
 
 Block = list[Row]
 
@@ -55,21 +45,6 @@ class Result(msgspec.Struct):
     blocks: Iterator[Block]
     tag: str = ""
     more: bool = False  # the limit was reached and there is at least one row more
-
-
-class Request(msgspec.Struct, frozen=True):
-    """A statement to run: its text, `$n` values, what to encode into, and how many rows at most.
-
-    `reserved` are keys that its columns must not have in JSON.
-    """
-
-    sql: str
-    keyword: str
-    wire: Wire
-    values: Sequence[str] = ()
-    limit: int | None = None
-    wrap: bool = True
-    reserved: tuple[str, ...] = ()
 
 
 class Exchange:
@@ -88,12 +63,11 @@ class Exchange:
     def run(self, request: Request) -> Result:
         """Starts a statement. Raises the error tree's errors, here or while its blocks are read."""
         self._started = time.monotonic()
-        columns = self._describe(request.sql) if request.wrap and request.keyword in _WRAPPABLE else ()
+        columns = self._describe(request.sql) if request.wrappable else ()
         if not columns or request.values:
             return self._fetch(request, columns)
         result = Result(columns, iter(()))
-        copy = f"COPY ({_selection(request, columns)}) TO STDOUT {_COPY_OPTIONS[request.wire]}"
-        result.blocks = self._copy(copy, request, result)
+        result.blocks = self._copy(copy_sql(request, columns), request, result)
         return result
 
     def command(self, sql: str) -> str:
@@ -127,15 +101,14 @@ class Exchange:
         if started is not None:
             self._check_wrapped(started, request, sql)
         total = 0
-        # Only these can bring line breaks into a JSON text; the others need not be looked at row by row.
-        clean = request.wire is Wire.JSON and any(c.oid not in _ONE_LINE_IN_JSON for c in outcome.columns or ())
+        clean = may_break_lines(request, outcome.columns or ())
         for block in self._copy_blocks():
             if request.limit is not None and total + len(block) > request.limit:
                 outcome.more = True
                 del block[request.limit - total :]
             total += len(block)
             if block:
-                yield [_one_line(row) for row in block] if clean else block
+                yield [one_line(row) for row in block] if clean else block
         final = self._drain(sql)
         outcome.tag = f"SELECT {total}"
         if final is None and not self._alive():
@@ -190,7 +163,7 @@ class Exchange:
         if request.wire is Wire.JSON and not described:
             self._iso_dates(request)
         values = [value.encode() for value in request.values]
-        sql = _selection(request, described) if described else request.sql
+        sql = selection(request, described) if described else request.sql
         self._pgconn.send_query_params(sql.encode(), values or None)
         if pq.version() >= 170000 and hasattr(self._pgconn, "set_chunked_rows_mode"):
             self._pgconn.set_chunked_rows_mode(_ROWS_PER_CHUNK)
@@ -207,7 +180,7 @@ class Exchange:
             return Result(None, iter(()), tag=(first.command_status or b"").decode())
         result = Result(described or _columns(first), iter(()))
         in_json = request.wire is Wire.JSON and bool(described)
-        encode = _json_line if in_json else encoder(request.wire, result.columns or ())
+        encode = json_line if in_json else encoder(request.wire, result.columns or ())
         result.blocks = self._chunks(first, request.limit, result, encode)
         return result
 
@@ -308,30 +281,3 @@ def _columns(result: PGresult) -> tuple[Column, ...]:
     return tuple(
         Column((result.fname(i) or b"").decode("utf-8", "replace"), result.ftype(i)) for i in range(result.nfields)
     )
-
-
-def _selection(request: Request, columns: tuple[Column, ...]) -> str:
-    """The statement, in a subquery where its rows become JSON or are limited. The line feed ends a `--` comment."""
-    inner = request.sql + "\n"
-    limit = "" if request.limit is None else f" LIMIT {request.limit + 1}"
-    if request.wire is Wire.JSON:
-        keys = unique_names([*request.reserved, *(column.name for column in columns)])[len(request.reserved) :]
-        names = ", ".join(map(_quoted, keys))
-        # q.* and not q, which would be the column of that name where there is one.
-        return f"SELECT row_to_json(q.*) FROM ({inner}) AS q({names}){limit}"  # noqa: S608
-    return f"SELECT q.* FROM ({inner}) AS q{limit}" if limit else inner  # noqa: S608
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _json_line(values: Sequence[bytes | None]) -> bytes:
-    """A row that the server made JSON of; only `json` values bring line breaks, as white space."""
-    return (values[0] or b"").replace(b"\r", b" ").replace(b"\n", b" ") + b"\n"
-
-
-def _one_line(row: Row) -> Row:
-    if row[:1] != b"\x01":
-        return row
-    return bytes(row)[1:-2].replace(b"\r", b" ").replace(b"\n", b" ") + b"\n"

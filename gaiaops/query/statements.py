@@ -9,8 +9,8 @@ import msgspec
 from gaiaops.errors import UsageError
 from gaiaops.postgres import guard
 from gaiaops.postgres.lexer import Statement, bind, split
-from gaiaops.postgres.stream import Request
 from gaiaops.postgres.wire import Wire
+from gaiaops.postgres.wrap import Request
 
 
 class Script(msgspec.Struct, frozen=True):
