@@ -7,7 +7,8 @@ ids are counted, and a walk that does not add up is made again with larger pages
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from gaiaops import emails
@@ -28,21 +29,12 @@ def count(url: str, service_key: str, tags: Iterable[str], timeouts: Timeouts) -
 
     Raises ConnectError, or StatementError where a page cannot be read.
     """
-    import httpx
-
     names = list(tags)
-    headers = {"apikey": service_key, "Authorization": f"Bearer {service_key}"}
-    timeout = httpx.Timeout(timeouts.statement / 1000 or None, connect=timeouts.connect / 1000)
-    try:
-        with httpx.Client(base_url=f"{url.rstrip('/')}/auth/v1", headers=headers, timeout=timeout) as client:
-            began = time.perf_counter()
-            client.get("/health")
-            latency = (time.perf_counter() - began) * 1000
-            addresses, total = _walk(client, time.monotonic() + timeouts.statement / 1000)
-    except httpx.TimeoutException:
-        raise ConnectError(f"no answer from Supabase Auth ({url})", hint="is the project paused?") from None
-    except httpx.HTTPError as error:
-        raise ConnectError(f"Supabase Auth: {type(error).__name__} ({url})", hint="check supabase.url") from None
+    with _client(url, service_key, timeouts.statement, timeouts.connect) as client:
+        began = time.perf_counter()
+        client.get("/health")
+        latency = (time.perf_counter() - began) * 1000
+        addresses, total = _walk(client, time.monotonic() + timeouts.statement / 1000)
     by_tag = dict.fromkeys(names, 0)
     for address in addresses.values():
         found = emails.classify(address, names)
@@ -51,17 +43,24 @@ def count(url: str, service_key: str, tags: Iterable[str], timeouts: Timeouts) -
     return AuthCount("api", max(total, len(addresses)), by_tag, len(addresses) == total, latency)
 
 
-def check(url: str, service_key: str, timeouts: Timeouts) -> float:
-    """Latency in milliseconds of a request that needs the key. Raises as `count` does."""
+def check(url: str, service_key: str, timeouts: Timeouts) -> None:
+    """One request that needs the key. Raises as `count` does."""
+    with _client(url, service_key, timeouts.connect, timeouts.connect) as client:
+        _page(client, 1, 1)
+
+
+@contextmanager
+def _client(url: str, service_key: str, read_ms: int, connect_ms: int) -> Iterator[httpx.Client]:
+    """A client of the project's auth service; what goes wrong on the way becomes a ConnectError."""
     import httpx
 
     headers = {"apikey": service_key, "Authorization": f"Bearer {service_key}"}
+    timeout = httpx.Timeout(read_ms / 1000 or None, connect=connect_ms / 1000)
     try:
-        with httpx.Client(headers=headers, timeout=timeouts.connect / 1000) as client:
-            client.base_url = httpx.URL(f"{url.rstrip('/')}/auth/v1")
-            began = time.perf_counter()
-            _page(client, 1, 1)
-            return (time.perf_counter() - began) * 1000
+        with httpx.Client(base_url=f"{url.rstrip('/')}/auth/v1", headers=headers, timeout=timeout) as client:
+            yield client
+    except httpx.TimeoutException:
+        raise ConnectError(f"no answer from Supabase Auth ({url})", hint="is the project paused?") from None
     except httpx.HTTPError as error:
         raise ConnectError(f"Supabase Auth: {type(error).__name__} ({url})", hint="check supabase.url") from None
 

@@ -182,7 +182,7 @@ def _write(context: base.Context, env: Environment, parsed: Script, options: dic
     with trail.change(env.name, "query", sql="\n".join(s.text for s in parsed.statements)) as record:
         wire = formats.wire_of(_format(options))
         with run.write(context.registry(), env, parsed, wire, options["timeout"]) as writing:
-            record.server = "/".join(writing.identity())
+            record.server = "/".join(writing.identity)
             # The output stands before the commit: what cannot be written is not committed.
             with _target(options) as out:
                 tags = _write_results(writing, _writer(options, out), options)

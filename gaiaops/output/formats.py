@@ -9,7 +9,6 @@ from gaiaops.output.writers import Writer
 if TYPE_CHECKING:
     from gaiaops.postgres.wire import Wire
 
-FORMATS = ("table", "vertical", "csv", "tsv", "json", "jsonl", "markdown", "html")
 FOR_PEOPLE = ("table", "vertical")
 
 

@@ -60,6 +60,7 @@ class Writing:
 
     def __init__(self, session: pg.Session, script: Script, wire: Wire) -> None:
         self._session = session
+        self.identity = session.identity()  # (system identifier, database)
         self.results = (session.run(request) for request in script.requests(wire, write=True))
 
     def commit(self) -> None:
@@ -69,9 +70,6 @@ class Writing:
         except LostServerError as error:
             error.hint = "if it was lost during COMMIT the change may have been made: look before you repeat it"
             raise
-
-    def identity(self) -> tuple[str, str]:
-        return self._session.identity()
 
 
 @contextmanager
@@ -86,7 +84,7 @@ def write(
     timeouts = pg.environment_timeouts(env, statement_ms)
     with named(env), pg.writing(env.postgres_url(), timeouts, COMMAND) as session:
         writing = Writing(session, script, wire)
-        pg.check_pin(env, writing.identity())
+        pg.check_pin(env, writing.identity)
         yield writing
 
 
