@@ -6,7 +6,7 @@ Plus tags that are no environment (`someone+alice@…`) belong to real people.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -50,6 +50,43 @@ def classify(address: str, tags: Iterable[str]) -> Classification:
     return Classification(Kind.TAGGED, known[parts[-1]])
 
 
+def classifier(tags: Iterable[str]) -> Callable[[str], Classification]:
+    """`classify` for many addresses: what stands between the first `+` and the last `@` decides, and repeats.
+
+    >>> classifier(["dev"])("jason+dev@example.com").tag
+    'dev'
+    """
+    names = list(tags)
+    known: dict[str, Classification] = {}
+
+    def decide(address: str) -> Classification:
+        chain = address.rpartition("@")[0].partition("+")[2]
+        found = known.get(chain)
+        if found is None:
+            if len(known) > 100_000:  # a bound, for addresses that all have a chain of their own
+                known.clear()
+            found = known[chain] = classify(address, names)
+        return found
+
+    return decide
+
+
+def listed(address: str, entries: Iterable[str]) -> bool:
+    """Whether an address is among addresses and domains (`@example.org`, `example.org`), case-folded.
+
+    >>> [listed("QA+dev@Example.org", [e]) for e in ("qa+dev@example.org", "@example.org", "example.org", "@x")]
+    [True, True, True, False]
+    """
+    folded = address.casefold()
+    domain = folded.rpartition("@")[2]
+    for entry in entries:
+        wanted = entry.casefold()
+        local, at, name = wanted.rpartition("@")
+        if (folded == wanted) if at and local else (domain == name):
+            return True
+    return False
+
+
 def count_tags(chains: Iterable[tuple[str, int]], tags: Iterable[str]) -> dict[str, int]:
     """Users per tag, from (what stands between the first `+` and the last `@`, number of users).
 
@@ -68,6 +105,7 @@ def count_tags(chains: Iterable[tuple[str, int]], tags: Iterable[str]) -> dict[s
 def prefilter(tags: Mapping[str, str] | Iterable[str]) -> str:
     """A regular expression for PostgreSQL's `~*` that every tagged address matches (and some others do).
 
+    To be matched under COLLATE "C": a locale may fold ASCII letters otherwise (a Turkish I is not i).
     Case folding can turn letters beyond ASCII into a tag's (U+017F, the long s), so every address that holds
     one passes; `classify` decides.
     """

@@ -6,6 +6,8 @@ Every error carries one line that says what, where and why, and a hint with the 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 
 
@@ -28,10 +30,11 @@ class GaiaopsError(Exception):
     """An error for people.
 
     `message` is one line, `detail` what may be shown under it (the line of SQL with a caret), `hint` the next
-    step, `environment` where it happened.
+    step, `environment` where it happened, `sqlstate` what the server called it.
     """
 
     code = ExitCode.FAILED
+    sqlstate = ""
 
     def __init__(self, message: str, *, detail: str = "", hint: str = "", environment: str = "") -> None:
         super().__init__(message)
@@ -86,3 +89,13 @@ class InterruptedRunError(GaiaopsError):
     """The user pressed Ctrl-C; the statement was cancelled on the server."""
 
     code = ExitCode.INTERRUPTED
+
+
+@contextmanager
+def located(environment: str) -> Iterator[None]:
+    """Puts the environment's name on errors that pass through without one."""
+    try:
+        yield
+    except GaiaopsError as error:
+        error.environment = error.environment or environment
+        raise

@@ -116,6 +116,14 @@ def statement_failure(result: PGresult, sql: str, *, ran_ms: float, timeout_ms: 
     """The error for a failed statement; `sql` is the text as it was sent, for the line with the caret."""
     from psycopg.pq import DiagnosticField as Field
 
+    failure = _failure(result, sql, ran_ms=ran_ms, timeout_ms=timeout_ms)
+    failure.sqlstate = (result.error_field(Field.SQLSTATE) or b"").decode("ascii", "replace")
+    return failure
+
+
+def _failure(result: PGresult, sql: str, *, ran_ms: float, timeout_ms: int) -> GaiaopsError:
+    from psycopg.pq import DiagnosticField as Field
+
     def field(which: Field) -> str:
         return (result.error_field(which) or b"").decode("utf-8", "replace")
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, LiteralString
 
 import msgspec
 
-from gaiaops.errors import RefusedError
+from gaiaops.errors import RefusedError, StatementError, UsageError
 from gaiaops.postgres import guard
 from gaiaops.postgres.connect import connect
 from gaiaops.postgres.failures import lost_connection, statement_failure
-from gaiaops.postgres.stream import Exchange, Result
+from gaiaops.postgres.stream import Block, Exchange, Result
 from gaiaops.postgres.wrap import Request
-from gaiaops.registry.model import Environment, Timeouts
+from gaiaops.registry.model import Environment, Registry, Timeouts
 from gaiaops.registry.urls import Url
 
 if TYPE_CHECKING:
@@ -50,11 +50,45 @@ class Session:
 
     def fetch(self, sql: LiteralString, values: Mapping[str, object] | None = None) -> list[tuple[Any, ...]]:
         """All rows of one of our own statements, with values as parameters. Raises StatementError and such."""
+        with self._translated(sql):
+            return self.connection.execute(sql, values).fetchall()
+
+    def execute(self, sql: str, values: Mapping[str, object] | None = None) -> int:
+        """Runs one of our own statements and gives the number of rows it changed. Raises as `fetch`."""
+        with self._translated(sql):
+            return self.connection.execute(sql.encode(), values).rowcount
+
+    def copy_in(self, sql: str, chunks: Iterable[bytes]) -> int:
+        """COPY … FROM STDIN with data in whole or part lines; gives the number of rows. Raises as `fetch`."""
+        with self._translated(sql), self.connection.cursor() as cursor:
+            with cursor.copy(sql.encode()) as copy:
+                for chunk in chunks:
+                    copy.write(chunk)
+            return cursor.rowcount
+
+    def copy_out(self, sql: str) -> Iterator[Block]:
+        """The blocks of COPY … TO STDOUT: lists of rows, each ending with a line feed. Raises as `fetch`."""
+        return self.exchange.copy_out(sql)
+
+    def begin(self, *settings: str) -> None:
+        """Opens a writing transaction under the session's timeouts, with more settings in the same round trip."""
+        self.exchange.command("; ".join([guard.begin_write_sql(self.timeouts), *settings]))
+
+    def commit(self) -> None:
+        """Commits. Raises LostServerError where the answer was lost: then it may have been committed."""
+        if self.exchange.command("COMMIT") != "COMMIT":
+            raise StatementError("the transaction had failed; the server rolled it back")
+
+    def rollback(self) -> None:
+        self.exchange.command("ROLLBACK")
+
+    @contextmanager
+    def _translated(self, sql: str) -> Iterator[None]:
         import psycopg
 
         began = time.monotonic()
         try:
-            return self.connection.execute(sql, values).fetchall()
+            yield
         except psycopg.Error as error:
             ran = (time.monotonic() - began) * 1000
             if error.pgresult is None:
@@ -116,6 +150,13 @@ def writing(url: Url, timeouts: Timeouts, command: str) -> Iterator[Session]:
 
 
 @contextmanager
+def changing(url: Url, timeouts: Timeouts, command: str) -> Iterator[Session]:
+    """A connection for several writing transactions, which the caller begins and ends."""
+    with connect(url, timeouts, command) as connection, _cancelled_on_exit(connection):
+        yield Session(connection, timeouts)
+
+
+@contextmanager
 def _cancelled_on_exit(connection: psycopg.Connection) -> Iterator[None]:
     """Whatever ends the block early, Ctrl-C or a closed pipe, also ends the statement on the server.
 
@@ -151,3 +192,24 @@ def check_pin(env: Environment, identity: tuple[str, str]) -> None:
                 hint=f"gaiaops envs {env.name} shows where the connection string comes from",
                 environment=env.name,
             )
+
+
+def check_only_name(registry: Registry, env: Environment) -> None:
+    """Raises RefusedError where another name of the registry has the same connection string."""
+    mine = env.postgres_url()
+    for other in registry.environments:
+        try:
+            theirs = other.postgres_url() if other != env else None
+        except UsageError:  # its secret is missing: nothing to compare with
+            continue
+        if theirs and (theirs.address, theirs.database) == (mine.address, mine.database):
+            raise same_database(env, other, f"{mine.address}/{mine.database}")
+
+
+def same_database(env: Environment, other: Environment, database: str) -> RefusedError:
+    """The error for two names of one database."""
+    return RefusedError(
+        f"{other.name} is the same database ({database}): one of the names is wrong",
+        hint=f"compare gaiaops envs {env.name} and gaiaops envs {other.name}",
+        environment=env.name,
+    )

@@ -80,6 +80,17 @@ class Exchange:
             tag = (result.command_status or b"").decode()
         return tag
 
+    def copy_out(self, sql: str) -> Iterator[Block]:
+        """The rows of our own COPY … TO STDOUT, in blocks. Raises the error tree's errors, here or while reading."""
+        self._started = time.monotonic()
+        self._pgconn.send_query(sql.encode())
+        started = self._result()
+        if started is not None:
+            self._check(started, sql)
+        yield from self._copy_blocks()
+        if self._drain(sql) is None and not self._alive():
+            raise lost_connection(self._pgconn.error_message.decode("utf-8", "replace"))
+
     def _describe(self, sql: str) -> tuple[Column, ...]:
         """Parses the statement alone, so that unbalanced text never reaches the wrapper around it."""
         self._pgconn.send_prepare(b"", sql.encode())

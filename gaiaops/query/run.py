@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import msgspec
 
-from gaiaops.errors import GaiaopsError, LostServerError, RefusedError, UsageError
+from gaiaops.errors import LostServerError, located
 from gaiaops.postgres import session as pg
 from gaiaops.postgres.stream import Result
 from gaiaops.postgres.wire import Wire
@@ -32,10 +32,10 @@ def read(env: Environment, script: Script, wire: Wire, statement_ms: int | None)
     Raises the error tree's errors, with the environment's name.
     """
     timeouts = pg.environment_timeouts(env, statement_ms)
-    with named(env):
+    with located(env.name):
         script.refuse_writes(protected=env.protected)
         url = env.postgres_url()
-    with named(env), pg.reading(url, timeouts, COMMAND) as session:
+    with located(env.name), pg.reading(url, timeouts, COMMAND) as session:
         warning = ""
         if env.protected and session.superuser:
             warning = (
@@ -43,16 +43,6 @@ def read(env: Environment, script: Script, wire: Wire, statement_ms: int | None)
                 "by name only"
             )
         yield Reading((session.run(request) for request in script.requests(wire)), warning, session.cancel)
-
-
-@contextmanager
-def named(env: Environment) -> Iterator[None]:
-    """Puts the environment's name on errors that pass through."""
-    try:
-        yield
-    except GaiaopsError as error:
-        error.environment = error.environment or env.name
-        raise
 
 
 class Writing:
@@ -66,7 +56,7 @@ class Writing:
     def commit(self) -> None:
         """Commits. Raises LostServerError where the answer was lost: then it may have been committed."""
         try:
-            self._session.exchange.command("COMMIT")
+            self._session.commit()
         except LostServerError as error:
             error.hint = "if it was lost during COMMIT the change may have been made: look before you repeat it"
             raise
@@ -80,24 +70,9 @@ def write(
 
     Raises RefusedError where a pin does not match or another environment has the same database.
     """
-    _check_only_name(registry, env)
+    pg.check_only_name(registry, env)
     timeouts = pg.environment_timeouts(env, statement_ms)
-    with named(env), pg.writing(env.postgres_url(), timeouts, COMMAND) as session:
+    with located(env.name), pg.writing(env.postgres_url(), timeouts, COMMAND) as session:
         writing = Writing(session, script, wire)
         pg.check_pin(env, writing.identity)
         yield writing
-
-
-def _check_only_name(registry: Registry, env: Environment) -> None:
-    mine = env.postgres_url()
-    for other in registry.environments:
-        try:
-            theirs = other.postgres_url() if other != env else None
-        except UsageError:  # its secret is missing: nothing to compare with
-            continue
-        if theirs and (theirs.address, theirs.database) == (mine.address, mine.database):
-            raise RefusedError(
-                f"{other.name} is the same database ({mine.address}/{mine.database}): one of the names is wrong",
-                hint=f"compare gaiaops envs {env.name} and gaiaops envs {other.name}",
-                environment=env.name,
-            )

@@ -14,12 +14,14 @@ import msgspec
 from gaiaops.errors import UsageError
 from gaiaops.registry import paths
 from gaiaops.registry.durations import parse_duration
-from gaiaops.registry.model import Environment, Pin, Registry, Supabase, TableGroup, Timeouts
+from gaiaops.registry.model import Environment, Pin, Reference, Registry, Supabase, TableGroup, Timeouts
 from gaiaops.registry.settings import Setting, Variables, read_variables, readable_by_others
 from gaiaops.registry.spec import (
     CacheSpec,
+    CleanupSpec,
     EnvironmentSpec,
     PinSpec,
+    ReferenceSpec,
     SupabaseSpec,
     TableGroupSpec,
     Text,
@@ -29,8 +31,9 @@ from gaiaops.registry.urls import POSTGRES_SCHEMES, REDIS_SCHEMES
 
 FILE_NAME = "environments.toml"
 RESERVED = ("all", "supabase")
-_SECTIONS = ("environments", "supabase", "tables", "cache", "timeouts")
+_SECTIONS = ("environments", "supabase", "tables", "cache", "references", "cleanup", "timeouts")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+_KEY_PART = re.compile(r"\{(\w+)\.(\w+)(?::\d+)?\}")
 _AT = re.compile(r" - at `\$\.?([^`]*)`$")
 _UNKNOWN = re.compile(r"Object contains unknown field `([^`]*)`")
 _MISSING = re.compile(r"Object missing required field `([^`]*)`")
@@ -146,6 +149,30 @@ class _Reader:
             database=None if spec.database is None else self.setting(spec.database, "supabase.database"),
         )
 
+    def reference(self, name: str, raw: object) -> Reference:
+        path = f'references."{name}"'
+        table, dot, column = name.rpartition(".")
+        if not dot or not table or not column:
+            raise self.fail(path, "not a column: write table.column")
+        spec = self.convert(raw, path, ReferenceSpec)
+        if spec.holds.count("{id}") + spec.holds.count("{address}") != 1:
+            raise self.fail(f"{path}.holds", "needs {id} or {address}, once")
+        return Reference(table, column, spec.holds, spec.where, spec.on_delete)
+
+    def cache(self, raw: object) -> CacheSpec:
+        spec = self.convert(raw, "cache", CacheSpec)
+        for i, key in enumerate(spec.user_keys):
+            if len(_KEY_PART.findall(key)) != 1 or set("{}") & set(_KEY_PART.sub("", key)):
+                raise self.fail(f"cache.user_keys[{i}]", "needs one {table.column}, or {table.column:LENGTH}")
+        return spec
+
+    def cleanup(self, raw: object) -> CleanupSpec:
+        spec = self.convert(raw, "cleanup", CleanupSpec)
+        for i, entry in enumerate(spec.protected):
+            if not entry.strip("@ ") or entry != entry.strip():
+                raise self.fail(f"cleanup.protected[{i}]", "needs an address or a domain")
+        return spec
+
 
 def parse(file: Path, raw: Mapping[str, Any], variables: Variables) -> Registry:
     """The registry of a parsed TOML document. Raises UsageError with the file's name and the key path."""
@@ -162,7 +189,8 @@ def parse(file: Path, raw: Mapping[str, Any], variables: Variables) -> Registry:
     _check_urls(environments)
     groups = reader.convert(raw.get("tables", {}), "tables", dict[str, Any])
     specs = {name: reader.convert(group, f"tables.{name}", TableGroupSpec) for name, group in groups.items()}
-    cache = reader.convert(raw.get("cache", {}), "cache", CacheSpec)
+    cache = reader.cache(raw.get("cache", {}))
+    references = reader.convert(raw.get("references", {}), "references", dict[str, Any])
     return Registry(
         file=file,
         environments=environments,
@@ -170,6 +198,9 @@ def parse(file: Path, raw: Mapping[str, Any], variables: Variables) -> Registry:
         tables=tuple(TableGroup(name, tuple(s.tables), s.planned) for name, s in specs.items()),
         families=tuple(cache.families.items()),
         warnings=tuple(_warnings(file)),
+        references=tuple(reader.reference(name, value) for name, value in references.items()),
+        user_keys=tuple(cache.user_keys),
+        protected=tuple(reader.cleanup(raw.get("cleanup", {})).protected),
     )
 
 

@@ -73,6 +73,24 @@ class TableGroup(msgspec.Struct, frozen=True):
     planned: bool
 
 
+class Reference(msgspec.Struct, frozen=True):
+    """What the registry says of a column that names a user.
+
+    `holds` is a text with `{id}` or `{address}`; `where` an SQL condition on the row; `on_delete` one of delete,
+    null, keep and block, or None for what follows from the column.
+    """
+
+    table: str
+    column: str
+    holds: str = "{id}"
+    where: str | None = None
+    on_delete: str | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.table}.{self.column}"
+
+
 class Registry(msgspec.Struct, frozen=True):
     """environments.toml, checked; the order of the file is kept."""
 
@@ -82,6 +100,9 @@ class Registry(msgspec.Struct, frozen=True):
     tables: tuple[TableGroup, ...]
     families: tuple[tuple[str, str], ...]
     warnings: tuple[str, ...]
+    references: tuple[Reference, ...] = ()
+    user_keys: tuple[str, ...] = ()
+    protected: tuple[str, ...] = ()
 
     @property
     def tags(self) -> dict[str, str]:

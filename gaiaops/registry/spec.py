@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 
@@ -59,6 +61,28 @@ class TableGroupSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class CacheSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """The `[cache]` table: key families as name = pattern, where `*` ends the fixed part."""
+    """The `[cache]` table: key families as name = pattern, where `*` ends the fixed part.
+
+    `user_keys` are the exact keys of one user, made from the columns of their rows.
+    """
 
     families: dict[str, str] = {}
+    user_keys: list[str] = []
+
+
+class ReferenceSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """One `"table.column" = { … }` of `[references]`.
+
+    `holds` is what the column holds of a user (`{id}`, `{address}`, `users/{address}`), `where` the condition
+    under which it does, `on_delete` what a purge does with the row.
+    """
+
+    holds: str = "{id}"
+    where: str | None = None
+    on_delete: Literal["delete", "null", "keep", "block"] | None = None
+
+
+class CleanupSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The `[cleanup]` table: addresses and domains that are never purged."""
+
+    protected: list[str] = []

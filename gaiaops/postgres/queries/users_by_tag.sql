@@ -3,5 +3,5 @@
 -- users  how many users have it
 SELECT substring(email FROM '\+(.*)@') AS chain, count(*) AS users
 FROM users
-WHERE email LIKE '%%+%%@%%' AND email ~* %(pattern)s
+WHERE email LIKE '%%+%%@%%' AND email COLLATE "C" ~* %(pattern)s
 GROUP BY 1

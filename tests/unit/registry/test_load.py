@@ -179,4 +179,4 @@ def test_the_shipped_registry_is_right_and_the_sandbox_has_the_same_tables_and_f
     assert sum(len(group.tables) for group in shipped.tables) == 35
     sandbox = tomllib.loads((files("gaiaops.sandbox") / "platform.toml").read_text(encoding="utf-8"))
     top_level = tomllib.loads(top.read_text(encoding="utf-8"))
-    assert {name: top_level[name] for name in ("tables", "cache")} == sandbox
+    assert {name: top_level[name] for name in ("tables", "cache", "references")} == sandbox

@@ -1,0 +1,257 @@
+"""One batch: a transaction that locks users and all that hangs on them, takes the rows out, and archives them.
+
+The order is what makes it safe: lock, read the rows out as they are deleted, hold what was deleted against the
+server's own counts, sync the segment, commit, note the commit. A crash between two steps leaves either the rows
+in the database, or the rows in a synced segment and the transaction's id to ask about.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from gaiaops.cleanup import statements
+from gaiaops.cleanup.archive import Run, SegmentWriter
+from gaiaops.cleanup.graph import Graph
+from gaiaops.cleanup.journal import Section, Segment
+from gaiaops.cleanup.links import Action, Link
+from gaiaops.cleanup.statements import Step
+from gaiaops.errors import GaiaopsError, LostServerError, StatementError
+from gaiaops.postgres import queries
+from gaiaops.postgres.session import Session
+
+# Text that is read back as it was written, whatever the role's or the database's settings (manual 19.11).
+FAITHFUL = (
+    "SET LOCAL extra_float_digits = 1",
+    "SET LOCAL datestyle = 'ISO, YMD'",
+    "SET LOCAL intervalstyle = 'postgres'",
+    "SET LOCAL bytea_output = 'hex'",
+    "SET LOCAL lc_monetary = 'C'",
+    "SET LOCAL xmloption = 'content'",
+    "SET LOCAL row_security = off",
+    "SET LOCAL jit = off",
+    # What is acknowledged is on disk: a commit that a crash takes back would contradict the journal.
+    "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'",
+)
+
+
+class Excluded(Exception):
+    """Users whom this batch must not take, with the reason; nothing was changed."""
+
+    def __init__(self, numbers: Sequence[int], why: str) -> None:
+        super().__init__(why)
+        self.numbers = set(numbers)
+        self.why = why
+
+
+class Done(msgspec.Struct):
+    """A committed batch. `waiting` sessions stood behind its locks; `missed` users are gone, changed or locked."""
+
+    segment: Segment | None
+    seconds: float
+    waiting: int
+    missed: dict[str, list[int]]
+
+
+class Batcher:
+    """Takes batches of one graph out of one session's database, into one run's archive."""
+
+    def __init__(self, session: Session, graph: Graph, run: Run, *, allow_collateral: bool) -> None:
+        self._session = session
+        self._graph = graph
+        self._run = run
+        self._allow_collateral = allow_collateral
+        self._next = run.state().last + 1
+        self._groups = [self._compile(number + 1, group) for number, group in enumerate(graph.groups)]
+        self._scan = True
+
+    def take(self, numbers: Sequence[int]) -> Done:
+        """Purges the users of these numbers in one transaction.
+
+        Raises Excluded for users who must not go, LostServerError where the commit's answer was lost, and the
+        statements' errors; nothing was committed then.
+        """
+        began = time.monotonic()
+        session = self._session
+        session.begin("SET CONSTRAINTS ALL DEFERRED", *FAITHFUL)
+        self._scan = True
+        try:
+            missed = self._lock(numbers)
+            if sum(map(len, missed.values())) == len(numbers):
+                session.rollback()
+                return Done(None, time.monotonic() - began, 0, missed)
+            self._collect()
+            self._check_blocks()
+            segment, waiting = self._take_out()
+        except LostServerError:
+            raise
+        except (GaiaopsError, Excluded):
+            session.rollback()
+            raise
+        self._commit(segment)
+        return Done(segment, time.monotonic() - began, waiting, missed)
+
+    def _lock(self, numbers: Sequence[int]) -> dict[str, list[int]]:
+        """Locks the users and checks them again; gives those who are not as planned, by the reason."""
+        self._use_index(True)
+        values = {"numbers": list(numbers)}
+        locked = self._session.execute(statements.collect_users(self._graph, lock=True), values)
+        if locked == len(numbers):
+            return {}
+        missed: dict[str, list[int]] = defaultdict(list)
+        for number, why in self._session.fetch(statements.missing_users(self._graph), values):
+            missed[why].append(number)
+        return dict(missed)
+
+    def _collect(self) -> None:
+        for group in reversed(self._graph.groups):
+            links = [k for oid in group if oid in self._graph.keysets for k in self._graph.out_of(oid, Action.DELETE)]
+            inside = [link for link in links if link.parent in group]
+            for link in links:
+                if link not in inside:
+                    self._collect_by(link)
+            while sum(self._collect_by(link) for link in inside):
+                pass
+
+    def _collect_by(self, link: Link) -> int:
+        self._use_index(link.indexed)
+        return self._session.execute(statements.collect(self._graph, link, lock=True))
+
+    def _check_blocks(self) -> None:
+        for link in self._graph.links:
+            if link.action is Action.BLOCK:
+                self._use_index(link.indexed)
+                found = self._session.fetch(statements.blocked(self._graph, link))
+                if found:
+                    raise Excluded(
+                        [row[0] for row in found], f"{link.name} refers to them, and the registry says block"
+                    )
+
+    def _take_out(self) -> tuple[Segment, int]:
+        session = self._session
+        before = self._counted()
+        writer = self._run.segment(self._next)
+        try:
+            expected: dict[int, list[int]] = defaultdict(lambda: [0, 0])
+            for number, (sets, group) in enumerate(self._groups):
+                for step in sets:
+                    expected[step.table][0] += self._archive(writer, step, 0)
+                self._delete(writer, group, number + 1 if group.delete else 0, expected)
+            session.exchange.command("SET CONSTRAINTS ALL IMMEDIATE")  # a deferred one speaks now, not at COMMIT
+            self._verify(before, expected)
+            waiting = int(session.fetch(queries.load("waiting_behind"))[0][0])
+            xid = str(session.fetch("SELECT pg_current_xact_id()::text")[0][0])
+            return writer.close(self._next, xid, expected[self._graph.users][1]), waiting
+        except BaseException:
+            writer.discard()
+            raise
+
+    def _delete(
+        self, writer: SegmentWriter, group: statements.Group, number: int, expected: dict[int, list[int]]
+    ) -> None:
+        read = {step.table: self._archive(writer, step, number) for step in group.steps if step.reads}
+        for step in group.steps:
+            if not step.reads:
+                expected[step.table][1] += self._archive(writer, step, number)
+        if group.delete:
+            gone = self._session.fetch(group.delete)[0]
+            for oid, rows in zip(group.tables, gone, strict=True):
+                if rows != read[oid]:
+                    raise self._diverted(oid, f"{read[oid]} rows were read and {rows} deleted")
+                expected[oid][1] += rows
+
+    def _archive(self, writer: SegmentWriter, step: Step, group: int) -> int:
+        """Runs a step and writes what it took; gives the number of rows."""
+        self._use_index(step.indexed)
+        table = self._graph.tables[step.table]
+        types = {column.name: column.type for column in table.columns}
+        section = Section(
+            step.kind, table.sql, step.columns, tuple(types[name] for name in step.columns), 0, 0, 0,
+            keys=step.keys, sets=step.sets, group=group, reason=step.reason,
+        )  # fmt: skip
+        blocks = self._session.copy_out(step.sql)
+        lines = self._own(step, blocks) if step.checked else (b"".join(block) for block in blocks)
+        return writer.write(section, lines).rows
+
+    def _own(self, step: Step, blocks: Iterator[list[bytes | memoryview]]) -> Iterator[bytes]:
+        """The lines without the flag that says that a row is somebody else's. Raises Excluded for such rows."""
+        for block in blocks:
+            lines, others = [], set()
+            for row in block:
+                number, flag, rest = bytes(row).split(b"\t", 2)
+                if flag == b"t":
+                    others.add(int(number))
+                lines.append(number + b"\t" + rest)
+            if others and not self._allow_collateral:
+                for _ in blocks:  # the server has more to send before it can roll back
+                    pass
+                table = self._graph.tables[step.table].name
+                raise Excluded(list(others), f"rows of somebody else in {table} would go too")
+            yield b"".join(lines)
+
+    def _verify(self, before: dict[int, tuple[int, int, int]], expected: dict[int, list[int]]) -> None:
+        """What the server counted is what was archived: nothing vetoed, diverted or taken along."""
+        after = self._counted()
+        doomed = self._graph.doomed
+        for oid in self._graph.tables:
+            inserted, updated, deleted = (
+                now - then for now, then in zip(after.get(oid, (0, 0, 0)), before.get(oid, (0, 0, 0)), strict=True)
+            )
+            sets, gone = expected.get(oid, [0, 0])
+            if (updated, deleted) != (sets, gone):
+                raise self._diverted(oid, f"{deleted} rows deleted and {updated} changed, {gone} and {sets} archived")
+            if inserted and oid in doomed:
+                raise self._diverted(oid, f"{inserted} rows were put in meanwhile")
+        self._check_left()
+
+    def _check_left(self) -> None:
+        """Tables with triggers are looked at again: one may have kept a row from being deleted."""
+        for oid in self._graph.doomed:
+            table = self._graph.tables[oid]
+            if not table.triggers:
+                continue
+            for sql, indexed in statements.remaining(self._graph, oid):
+                self._use_index(indexed)
+                if self._session.fetch(sql):
+                    raise self._diverted(oid, "rows are still there after they were deleted")
+
+    def _diverted(self, oid: int, what: str) -> StatementError:
+        table = self._graph.tables[oid]
+        triggers = f"its triggers: {', '.join(table.triggers)}" if table.triggers else "look for triggers and rules"
+        return StatementError(f"{table.name}: {what}; the batch was rolled back", hint=triggers)
+
+    def _counted(self) -> dict[int, tuple[int, int, int]]:
+        return {oid: (i, u, d) for oid, i, u, d in self._session.fetch(queries.load("xact_counts"))}
+
+    def _commit(self, segment: Segment) -> None:
+        self._next += 1
+        self._run.note_segment(segment)
+        try:
+            self._session.commit()
+        except LostServerError:
+            raise
+        except GaiaopsError:
+            self._run.note("rolled back", segment=segment.number)
+            raise
+        self._run.note("committed", segment=segment.number)
+
+    def _use_index(self, indexed: bool) -> None:
+        """Where an index is there it is used: the planner does not know how few keys a batch has."""
+        if self._scan == indexed:
+            self._session.exchange.command(f"SET LOCAL enable_seqscan = {'off' if indexed else 'on'}")
+            self._scan = not indexed
+
+    def _compile(self, number: int, group: tuple[int, ...]) -> tuple[list[Step], statements.Group]:
+        graph = self._graph
+        changes = [k for oid in group for k in graph.into(oid, Action.NULL, Action.DEFAULT)]
+        updates = [statements.sets(graph, link) for link in changes]
+        if len(group) > 1:
+            steps = tuple(statements.reads_keyed(graph, oid) for oid in group)
+            return updates, statements.Group(steps, statements.deletes_group(graph, group), group)
+        (oid,) = group
+        if oid in graph.keysets:
+            return updates, statements.Group((statements.takes_keyed(graph, oid),))
+        return updates, statements.Group(tuple(statements.takes(graph, link) for link in graph.takers(oid)))

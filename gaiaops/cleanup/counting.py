@@ -1,0 +1,197 @@
+"""Counts what a plan would touch, in the plan's snapshot, with the plan's users in a temporary table."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import msgspec
+
+from gaiaops.cleanup import statements
+from gaiaops.cleanup.graph import Graph
+from gaiaops.cleanup.links import Action, Link
+from gaiaops.cleanup.plan import Collateral, Reason, TablePlan
+from gaiaops.postgres.catalog import Table
+from gaiaops.postgres.session import Session
+
+_HEAVY = 1_000  # rows of one user in one table that are worth a look when batches are made
+_NAMED = 20  # people whose rows are collateral, named in a plan
+
+
+class Counts(msgspec.Struct):
+    """What was counted: `deleted` is table oid → rows, `heavy` user number → rows."""
+
+    tables: list[TablePlan]
+    collateral: list[Collateral]
+    deleted: dict[int, int]
+    heavy: dict[int, int]
+
+
+def count(session: Session, graph: Graph) -> Counts:
+    """Fills the key sets and counts along every link. Needs the plan's temporary tables, filled."""
+    counter = _Counter(session, graph)
+    counter.collect()
+    return counter.counts()
+
+
+class _Counter:
+    def __init__(self, session: Session, graph: Graph) -> None:
+        self.session = session
+        self.graph = graph
+        self.reasons: dict[int, list[Reason]] = defaultdict(list)
+        self.foreign: dict[int, int] = defaultdict(int)
+        self.heavy: dict[int, int] = defaultdict(int)
+
+    def collect(self) -> None:
+        """Fills the key sets, parents first; a circle is walked until it gives nothing new."""
+        graph = self.graph
+        self.session.execute(statements.collect_users(graph, lock=False))
+        for group in reversed(graph.groups):
+            keyed = [oid for oid in group if oid in graph.keysets]
+            inside = [link for oid in keyed for link in graph.out_of(oid, Action.DELETE) if link.parent in group]
+            outside = [link for oid in keyed for link in graph.out_of(oid, Action.DELETE) if link.parent not in group]
+            for link in outside:
+                self._add(link)
+            while sum(self._add(link) for link in inside):
+                pass
+            for oid in keyed:
+                self.session.execute(f"ANALYZE {graph.keysets[oid].name}")
+
+    def _add(self, link: Link) -> int:
+        rows = self.session.execute(statements.collect(self.graph, link, lock=False))
+        if rows:
+            self._because(link, rows)
+        return rows
+
+    def _because(self, link: Link, rows: int) -> None:
+        reasons = self.reasons[link.child]
+        for i, reason in enumerate(reasons):
+            if reason.reference == link.name and reason.why == link.why:
+                reasons[i] = Reason(link.name, link.why, reason.rows + rows)
+                return
+        reasons.append(Reason(link.name, link.why, rows))
+
+    def counts(self) -> Counts:
+        graph, plans, deleted = self.graph, [], {}
+        for group in reversed(graph.groups):
+            for oid in group:
+                rows = self._keyed(oid) if oid in graph.keysets else self._leaf(oid)
+                deleted[oid] = rows
+                if rows:
+                    reasons = tuple(self.reasons[oid]) or (Reason("users", "the rule on the address", rows),)
+                    plans.append(TablePlan(graph.tables[oid].name, "delete", rows, self.foreign[oid], reasons))
+        plans += self._others()
+        found = [self._owners(oid, link) for oid, number in self.foreign.items() if number for link in self._ways(oid)]
+        return Counts(plans, [entry for entries in found for entry in entries], deleted, dict(self.heavy))
+
+    def _keyed(self, oid: int) -> int:
+        rows, foreign = self.session.fetch(
+            f"SELECT count(*), count(*) FILTER (WHERE g_foreign) FROM {self.graph.keysets[oid].name}"
+        )[0]
+        self.foreign[oid] = foreign
+        if oid != self.graph.users and rows >= _HEAVY:
+            self._weigh(
+                f"SELECT g_n, count(*) FROM {self.graph.keysets[oid].name} GROUP BY 1 HAVING count(*) >= {_HEAVY}"
+            )
+        return int(rows)
+
+    def _leaf(self, oid: int) -> int:
+        """Rows by each link, those that an earlier link takes left out."""
+        total = 0
+        for sql, link in self._leaf_parts(oid):
+            rows, foreign, heavy = self.session.fetch(sql)[0]
+            total += rows
+            self.foreign[oid] += foreign
+            for number, weight in (heavy or {}).items():
+                self.heavy[int(number)] += weight
+            if rows:
+                self._because(link, rows)
+        return total
+
+    def _leaf_parts(self, oid: int) -> list[tuple[str, Link]]:
+        graph, parts = self.graph, []
+        for link, source in self._sources(oid):
+            per_user = (
+                f"SELECT d.g_n, count(*) AS rows, count(*) FILTER (WHERE {statements.inherited(graph, link)}) AS others"
+                f" FROM {source} GROUP BY 1"
+            )
+            sql = (
+                "SELECT coalesce(sum(rows), 0)::bigint, coalesce(sum(others), 0)::bigint,"
+                f" jsonb_object_agg(g_n, rows) FILTER (WHERE rows >= {_HEAVY}) FROM ({per_user}) AS per_user"
+            )
+            parts.append((sql, link))
+        return parts
+
+    def _sources(self, oid: int) -> list[tuple[Link, str]]:
+        """For each deleting link, `t` joined with its key set `d`, without the rows of the links before it."""
+        graph, found = self.graph, []
+        earlier: list[str] = []
+        for link in graph.takers(oid):
+            source = (
+                f"{graph.tables[oid].sql} AS t JOIN {graph.keysets[link.parent].name} AS d"
+                f" ON {statements.match(graph, link, 't', 'd')}{''.join(earlier)}"
+            )
+            found.append((link, source))
+            keyset = graph.keysets[link.parent].name
+            earlier.append(
+                f" AND NOT EXISTS (SELECT FROM {keyset} AS e WHERE {statements.match(graph, link, 't', 'e')})"
+            )
+        return found
+
+    def _weigh(self, sql: str) -> None:
+        for number, rows in self.session.fetch(sql):
+            self.heavy[number] += rows
+
+    def _others(self) -> list[TablePlan]:
+        """Rows that stay and are changed, or that block, and those that a soft reference keeps."""
+        found = []
+        for link in self.graph.links:
+            if link.action is Action.DELETE:
+                continue
+            table = self.graph.tables[link.child]
+            rows = self.session.fetch(
+                f"SELECT count(*) FROM {table.sql} AS t JOIN {self.graph.keysets[link.parent].name} AS d"
+                f" ON {statements.match(self.graph, link, 't', 'd')}{self._staying(link.child)}"
+            )[0][0]
+            if rows:
+                reason = Reason(link.name, link.why, rows)
+                found.append(TablePlan(table.name, link.action.value, rows, 0, (reason,)))
+        return found
+
+    def _staying(self, child: int) -> str:
+        """Leaves out rows that are deleted anyhow."""
+        graph = self.graph
+        if child in graph.keysets:
+            return " WHERE NOT EXISTS " + self._in_keyset(child)
+        return "".join(
+            f" AND NOT EXISTS (SELECT FROM {graph.keysets[link.parent].name} AS e"
+            f" WHERE {statements.match(graph, link, 't', 'e')})"
+            for link in graph.out_of(child, Action.DELETE)
+            if child in graph.doomed
+        )
+
+    def _in_keyset(self, oid: int) -> str:
+        keyset, table = self.graph.keysets[oid], self.graph.tables[oid]
+        quoted = {column.name: column.quoted for column in table.columns}
+        same = " AND ".join(f"k.{keyset.columns[name]} = t.{quoted[name]}" for name in keyset.key)
+        return f"(SELECT FROM {keyset.name} AS k WHERE {same})"
+
+    def _ways(self, oid: int) -> list[tuple[str, str]]:
+        """(source, condition) under which `t` with `d.g_n` is somebody else's row."""
+        graph = self.graph
+        if oid in graph.keysets:
+            table, keyset = graph.tables[oid], graph.keysets[oid]
+            quoted = {column.name: column.quoted for column in table.columns}
+            same = " AND ".join(f"d.{keyset.columns[name]} = t.{quoted[name]}" for name in keyset.key)
+            return [(f"{table.sql} AS t JOIN {keyset.name} AS d ON {same}", "d.g_foreign")]
+        return [(source, statements.inherited(graph, link)) for link, source in self._sources(oid)]
+
+    def _owners(self, oid: int, way: tuple[str, str]) -> list[Collateral]:
+        """Whose rows would go with whom; a row that names nobody hangs on one that does."""
+        table: Table = self.graph.tables[oid]
+        source, condition = way
+        rows = self.session.fetch(
+            f"SELECT {statements.owner_address(self.graph, oid)} AS owner, count(*),"
+            f" (array_agg(DISTINCT p.g_email))[1:{_NAMED}] FROM {source}"
+            f" JOIN {statements.PLAN} AS p ON p.g_n = d.g_n WHERE {condition} GROUP BY 1 ORDER BY 2 DESC LIMIT {_NAMED}"
+        )
+        return [Collateral(table.name, owner or "", number, tuple(users)) for owner, number, users in rows]

@@ -1,0 +1,228 @@
+"""Makes a plan: reads the catalog, finds the users, counts what hangs on them. Changes nothing.
+
+Everything is read in one snapshot, in a read-only transaction; only our temporary tables are written, which such
+a transaction allows (manual, SET TRANSACTION).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from gaiaops import emails
+from gaiaops.cleanup import counting, graph, preflight, statements
+from gaiaops.cleanup.archive import private_file
+from gaiaops.cleanup.graph import Graph
+from gaiaops.cleanup.plan import Plan
+from gaiaops.cleanup.selection import Selection, Verdict, cap, choose_tags
+from gaiaops.errors import RefusedError, located
+from gaiaops.postgres import catalog, copytext, guard
+from gaiaops.postgres import session as pg
+from gaiaops.postgres.catalog import Facts
+from gaiaops.postgres.session import Session
+from gaiaops.registry.model import Environment, Registry, Timeouts
+
+COMMAND = "cleanup"
+_GOOD_FOR = 24 * 3600  # seconds; each user is checked again under lock, however old the plan is
+_LISTED = 100  # addresses that are kept, protected or ambiguous, named in a plan
+
+
+class Options(msgspec.Struct, frozen=True):
+    """What the command line asked for: `older_than` in milliseconds, with its text."""
+
+    tags: tuple[str, ...] = ()
+    older_than: int | None = None
+    older_text: str = ""
+    keep: tuple[str, ...] = ()
+    max_users: int | None = None
+    allow_collateral: bool = False
+
+
+def make(registry: Registry, env: Environment, options: Options, users_file: Path) -> tuple[Plan, Graph]:
+    """The plan for an environment; its users are written to `users_file`.
+
+    Raises RefusedError for a tag that may not be taken, a wrong database behind the name, an unusable schema, and
+    the connection's and statements' errors.
+    """
+    with located(env.name):
+        chosen = choose_tags(env, registry.tags, options.tags, options.max_users)
+        selection = Selection(chosen, tuple(registry.tags), registry.protected, options.keep)
+        pg.check_only_name(registry, env)
+        with pg.changing(env.postgres_url(), plan_timeouts(env), COMMAND) as session:
+            facts = catalog.facts(session)
+            pg.check_pin(env, (facts.identifier, facts.database))
+            if facts.standby:
+                raise RefusedError("this is a replica: it cannot be written", hint="name the primary in the registry")
+            found = read_graph(registry, session)
+            session.execute(statements.create_plan(found.tables[found.users]))
+            session.execute(statements.create_keysets(found, on_commit="PRESERVE ROWS"))
+            session.exchange.command(guard.begin_read_sql(session.timeouts) + "; SET LOCAL jit = off")
+            return _plan(_Work(session, found, facts, env, options, selection, registry), users_file), found
+
+
+def plan_timeouts(env: Environment) -> Timeouts:
+    """The environment's bounds; nothing waits for a lock for longer than 2 s, nothing idles for as long as a
+    prompt is open (there is no transaction then)."""
+    return msgspec.structs.replace(env.timeouts, lock=min(env.timeouts.lock, 2_000))
+
+
+def read_graph(registry: Registry, session: Session) -> Graph:
+    """The graph of what is there, around `users`."""
+    read = catalog.read(session)
+    references = [(reference, read.find(session, reference.table)) for reference in registry.references]
+    return graph.build(read, read.find(session, "users"), references)
+
+
+class _Work(msgspec.Struct):
+    """What the steps of making one plan share."""
+
+    session: Session
+    graph: Graph
+    facts: Facts
+    env: Environment
+    options: Options
+    selection: Selection
+    registry: Registry
+
+
+class _Choice(msgspec.Struct):
+    """Who was found: `taken` users, and the addresses of those who were left out, by verdict."""
+
+    taken: int = 0
+    younger: int = 0
+    left: dict[Verdict, list[str]] = {}
+    sha256: str = ""
+
+
+def _plan(work: _Work, users_file: Path) -> Plan:
+    session, found = work.session, work.graph
+    users = found.tables[found.users].sql
+    in_all = int(session.fetch(f"SELECT count(*) FROM {users}")[0][0])
+    choice = _choose(work, users_file)
+    _check_keep(work, choice)
+    with users_file.open("rb") as file:
+        session.copy_in(f"COPY {statements.PLAN} FROM STDIN", iter(lambda: file.read(1 << 18), b""))
+    session.execute(f"ANALYZE {statements.PLAN}")
+    counts = counting.count(session, found)
+    refused = list(preflight.refusals(found, work.facts, counts.deleted))
+    return Plan(
+        id=f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{work.env.name}-{secrets.token_hex(2)}",
+        environment=work.env.name,
+        server=work.facts.server,
+        fingerprint=found.fingerprint(),
+        made=work.facts.now,
+        until=_later(work.facts.now, _GOOD_FOR),
+        tags=work.selection.tags,
+        older_than=work.options.older_text,
+        keep=work.options.keep,
+        users=choice.taken,
+        users_in_all=in_all,
+        tables=tuple(counts.tables),
+        collateral=tuple(counts.collateral),
+        allow_collateral=work.options.allow_collateral,
+        max_users=work.options.max_users,
+        cache_keys=cache_counts(work, counts),
+        ambiguous=tuple(choice.left.get(Verdict.AMBIGUOUS, ())),
+        protected=tuple(choice.left.get(Verdict.PROTECTED, ())),
+        younger=choice.younger,
+        unclassified=found.unclassified,
+        absent=found.absent,
+        warnings=tuple(preflight.warnings(found, work.facts, counts.deleted)),
+        refusals=(*refused, *_refusals(work, choice.taken, in_all, counts)),
+        heavy={str(number): rows for number, rows in counts.heavy.items()},
+        sha256=choice.sha256,
+    )
+
+
+def _refusals(work: _Work, taken: int, in_all: int, counts: counting.Counts) -> Iterator[str]:
+    """What the plan itself forbids: too many users, rows that block, rows of others."""
+    limit = cap(in_all, work.options.max_users)
+    if taken > limit:
+        given = "--max-users allows" if work.options.max_users is not None else "5 % or 1,000 of them allow"
+        yield f"{taken} of {in_all} users would go; {given} {int(limit)} (--max-users {taken} if you mean it)"
+    for table in counts.tables:
+        if table.action == "block":
+            yield f"{table.rows} rows of {table.reasons[0].reference} refer to them, and the registry says block"
+    others = sum(table.collateral for table in counts.tables)
+    if others and not work.options.allow_collateral:
+        yield f"{others} rows of other people would go too (--keep the users they hang on, or --allow-collateral)"
+
+
+def _choose(work: _Work, users_file: Path) -> _Choice:
+    """Streams who may match, decides, and writes the users file."""
+    choice, digest = _Choice(), hashlib.sha256()
+    classify, judge = emails.classifier(work.selection.known), work.selection.judge
+    with private_file(users_file) as out:
+        for block in work.session.copy_out(_candidates(work)):
+            lines = []
+            for row in block:
+                key, field, old = bytes(row).rstrip(b"\n").split(b"\t")
+                address = copytext.decode(field) or ""
+                verdict = judge(address, classify(address))
+                if verdict is Verdict.TAKE and old == b"t":
+                    choice.taken += 1
+                    lines.append(b"%d\t%s\t%s\n" % (choice.taken, key, field))
+                elif verdict is Verdict.TAKE:
+                    choice.younger += 1
+                elif verdict is not Verdict.OTHER and len(choice.left.setdefault(verdict, [])) < _LISTED:
+                    choice.left[verdict].append(address)
+            data = b"".join(lines)
+            digest.update(data)
+            out.write(data)
+    choice.sha256 = digest.hexdigest()
+    return choice
+
+
+def _candidates(work: _Work) -> str:
+    """COPY of (id, address, whether old enough) of users who may match: the server's prefilter, the rule is ours.
+
+    The age is told on the server, by its own clock and time zone; a user without created_at is not old enough.
+    """
+    users = work.graph.tables[work.graph.users]
+    old = "true"
+    if work.options.older_than is not None:
+        if users.column("created_at") is None:
+            raise RefusedError(f"{users.name} has no created_at: --older-than cannot be told")
+        old = f"coalesce(created_at < now() - interval '{work.options.older_than} ms', false)"
+    pattern = statements.literal(emails.prefilter(work.selection.known))
+    return (
+        f"COPY (SELECT id, email, {old} FROM {users.sql} WHERE email::text LIKE '%+%@%'"
+        f' AND email::text COLLATE "C" ~* {pattern}) TO STDOUT'
+    )
+
+
+def _check_keep(work: _Work, choice: _Choice) -> None:
+    """A --keep that names nobody is a typing mistake that would take the person it means."""
+    present = {address.casefold() for address in choice.left.get(Verdict.KEPT, ())}
+    users = work.graph.tables[work.graph.users].sql
+    for address in work.options.keep:
+        if "@" not in address.strip("@"):
+            continue  # a domain
+        if address.casefold() not in present and not work.session.fetch(
+            f"SELECT FROM {users} WHERE lower(email::text) = lower(%(address)s) LIMIT 1", {"address": address}
+        ):
+            raise RefusedError(f"--keep {address}: no user has this address", hint="is it typed right?")
+
+
+def cache_counts(work: _Work, counts: counting.Counts) -> dict[str, int]:
+    """Redis key template → how many keys of it go. Entries are there or not: Redis is not asked."""
+    if work.env.redis is None:
+        return {}
+    rows = {table.table: table.rows for table in counts.tables if table.action == "delete"}
+    return {key: rows.get(_table_of(key), 0) for key in work.registry.user_keys}
+
+
+def _table_of(key: str) -> str:
+    return key.partition("{")[2].partition(".")[0]
+
+
+def _later(stamp: str, seconds: int) -> str:
+    import calendar
+
+    form = "%Y-%m-%dT%H:%M:%SZ"
+    return time.strftime(form, time.gmtime(calendar.timegm(time.strptime(stamp, form)) + seconds))

@@ -1,0 +1,103 @@
+"""After a crash: which segments were committed, and which Redis entries are still to go."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from gaiaops.cache import connect as redis
+from gaiaops.cache import remove
+from gaiaops.cleanup import entries
+from gaiaops.cleanup.archive import Run
+from gaiaops.cleanup.journal import Segment
+from gaiaops.errors import GaiaopsError, RefusedError
+from gaiaops.postgres import copytext
+from gaiaops.postgres.catalog import Table
+from gaiaops.postgres.session import Session
+from gaiaops.registry.model import Environment
+
+_PATIENCE_S = 15
+
+
+def settle(session: Session, run: Run, users: Table) -> None:
+    """Finds out what became of doubtful segments, by the transaction's status (manual 9.28.10) and the data.
+
+    The status alone may lie: a server that crashed before it wrote anything of a transaction gives its id to
+    another one. But the users went in the same transaction as all else, so if one is there, it was not committed.
+    Raises RefusedError where the transaction still runs.
+    """
+    for segment in run.state().doubtful.values():
+        status = _status(session, segment)
+        committed = status != "aborted" and not _present(session, run, segment, users)
+        run.note("committed" if committed else "rolled back", segment=segment.number, status=status)
+
+
+def _status(session: Session, segment: Segment) -> str:
+    """committed, aborted, or unknown where the server has forgotten."""
+    end = time.monotonic() + _PATIENCE_S
+    while True:
+        # A transaction id from before a restore or a reset may be in the future, which is an error.
+        row = session.fetch(
+            "SELECT CASE WHEN %(xid)s::xid8 < pg_snapshot_xmax(pg_current_snapshot())"
+            " THEN pg_xact_status(%(xid)s::xid8) ELSE 'unknown' END",
+            {"xid": segment.xid},
+        )[0]
+        if row[0] != "in progress":
+            return str(row[0] or "unknown")
+        if time.monotonic() > end:
+            raise RefusedError(
+                f"a transaction of this run still runs on the server (xid {segment.xid})",
+                hint="wait until it has ended, or end it: pg_stat_activity shows it as gaiaops",
+            )
+        time.sleep(0.2)
+
+
+def _present(session: Session, run: Run, segment: Segment, users: Table) -> bool:
+    """Whether a user of the segment is in the database."""
+    for section in segment.sections:
+        if section.kind == "delete" and section.table == users.sql:
+            place = section.columns.index("id") + 1
+            for chunk in run.lines(segment, section):
+                ids = [copytext.decode(line.split(b"\t", place + 1)[place]) for line in chunk.splitlines()]
+                column = users.column("id")
+                kind = column.type if column else "text"
+                sql = f"SELECT FROM {users.sql} WHERE id = ANY(%(ids)s::{kind}[]) LIMIT 1"
+                if session.fetch(sql, {"ids": ids}):
+                    return True
+    return False
+
+
+class CacheCleaner:
+    """Removes the Redis entries of committed segments; one that fails is tried again at the end, then by a re-run."""
+
+    def __init__(self, env: Environment, run: Run, templates: tuple[str, ...]) -> None:
+        self._env = env
+        self._run = run
+        self._templates = [entries.parse(text) for text in templates]
+        self.removed = 0
+        self.failure: GaiaopsError | None = None
+
+    def clean(self, segments: dict[int, Segment]) -> None:
+        """Removes the entries of these segments' users and notes each; stops at the first failure."""
+        url = self._env.redis_url() if self._templates else None
+        if url is None:
+            return
+        try:
+            with redis.connect(url, self._env.timeouts) as client:
+                for segment in segments.values():
+                    self.removed += remove.remove(client, self._keys(segment))
+                    self._run.note("cached", segment=segment.number)
+            self.failure = None
+        except GaiaopsError as error:
+            error.environment = self._env.name
+            self.failure = error
+
+    @property
+    def needed(self) -> bool:
+        return self._env.redis is not None and bool(self._templates)
+
+    def _keys(self, segment: Segment) -> Iterator[str]:
+        for section in segment.sections:
+            mine = [t for t in self._templates if section.table.endswith(f".{t.table}")]
+            if section.kind == "delete" and mine:
+                yield from entries.keys_of(mine, section.columns, self._run.lines(segment, section))
