@@ -6,7 +6,7 @@ Plus tags that are no environment (`someone+alice@…`) belong to real people.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -50,27 +50,6 @@ def classify(address: str, tags: Iterable[str]) -> Classification:
     return Classification(Kind.TAGGED, known[parts[-1]])
 
 
-def classifier(tags: Iterable[str]) -> Callable[[str], Classification]:
-    """`classify` for many addresses: what stands between the first `+` and the last `@` decides, and repeats.
-
-    >>> classifier(["dev"])("jason+dev@example.com").tag
-    'dev'
-    """
-    names = list(tags)
-    known: dict[str, Classification] = {}
-
-    def decide(address: str) -> Classification:
-        chain = address.rpartition("@")[0].partition("+")[2]
-        found = known.get(chain)
-        if found is None:
-            if len(known) > 100_000:  # a bound, for addresses that all have a chain of their own
-                known.clear()
-            found = known[chain] = classify(address, names)
-        return found
-
-    return decide
-
-
 def listed(address: str, entries: Iterable[str]) -> bool:
     """Whether an address is among addresses and domains (`@example.org`, `example.org`), case-folded.
 
@@ -100,6 +79,11 @@ def count_tags(chains: Iterable[tuple[str, int]], tags: Iterable[str]) -> dict[s
         if found.kind is Kind.TAGGED:
             counts[found.tag] += users
     return counts
+
+
+# What every tagged address matches, in SQL. A regular expression for the tags would cost the server four times as
+# much and keep few rows back: most plus addresses in these databases are tagged.
+PREFILTER = "COLLATE \"C\" LIKE '%+%@%'"
 
 
 def prefilter(tags: Mapping[str, str] | Iterable[str]) -> str:

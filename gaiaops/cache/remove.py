@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 _STEP = 1000
 
 
-def remove(client: Redis, keys: Iterable[str]) -> int:
+def remove(client: Redis, keys: Iterable[bytes]) -> int:
     """Unlinks keys (freed in the background: UNLINK, Redis 4); gives how many there were."""
     found, waiting = 0, iter(keys)
     while step := list(islice(waiting, _STEP)):

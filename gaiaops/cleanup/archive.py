@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -83,6 +84,7 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._noting = threading.Lock()
 
     @property
     def id(self) -> str:
@@ -120,15 +122,8 @@ class Run:
         line = json.dumps({"at": at, "event": event, **values}, ensure_ascii=False).encode()
         path = self.folder / "journal.jsonl"
         try:
-            handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
-            try:
-                end = os.lseek(handle, 0, os.SEEK_END)
-                # What a crash cut in two must not swallow this line too.
-                cut = end > 0 and os.pread(handle, 1, end - 1) != b"\n"
-                os.write(handle, (b"\n" if cut else b"") + line + b"\n")
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+            with self._noting:
+                _append(path, line)
         except OSError as error:
             raise StatementError(
                 f"cannot write {path}: {error.strerror}", hint="free some space and run it again"
@@ -257,6 +252,18 @@ def private_file(path: Path) -> Iterator[BinaryIO]:
         yield file
         file.flush()
         os.fsync(file.fileno())
+
+
+def _append(path: Path, line: bytes) -> None:
+    handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        end = os.lseek(handle, 0, os.SEEK_END)
+        # What a crash cut in two must not swallow this line too.
+        cut = end > 0 and os.pread(handle, 1, end - 1) != b"\n"
+        os.write(handle, (b"\n" if cut else b"") + line + b"\n")
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _sync_folder(folder: Path) -> None:

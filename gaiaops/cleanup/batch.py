@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 
 import msgspec
 
@@ -39,7 +40,12 @@ FAITHFUL = (
 
 
 class Excluded(Exception):
-    """Users whom this batch must not take, with the reason; nothing was changed."""
+    """Users whom this batch must not take, with the reason; nothing was changed.
+
+    `collateral` where a row seems to be somebody else's, which is certain only with the whole plan at hand.
+    """
+
+    collateral = False
 
     def __init__(self, numbers: Sequence[int], why: str) -> None:
         super().__init__(why)
@@ -59,17 +65,27 @@ class Done(msgspec.Struct):
 class Batcher:
     """Takes batches of one graph out of one session's database, into one run's archive."""
 
-    def __init__(self, session: Session, graph: Graph, run: Run, *, allow_collateral: bool) -> None:
+    def __init__(  # noqa: PLR0913 - what a batch needs
+        self,
+        session: Session,
+        graph: Graph,
+        run: Run,
+        number: Callable[[], int],
+        commits: AbstractContextManager[object],
+        *,
+        allow_collateral: bool,
+    ) -> None:
         self._session = session
         self._graph = graph
         self._run = run
         self._allow_collateral = allow_collateral
-        self._next = run.state().last + 1
-        self._groups = [self._compile(number + 1, group) for number, group in enumerate(graph.groups)]
+        self._number = number
+        self._commits = commits
+        self._groups = [self._compile(group) for group in graph.groups]
         self._scan = True
 
-    def take(self, numbers: Sequence[int]) -> Done:
-        """Purges the users of these numbers in one transaction.
+    def take(self, users: Mapping[int, bytes]) -> Done:
+        """Purges these users (number → line of the plan) in one transaction.
 
         Raises Excluded for users who must not go, LostServerError where the commit's answer was lost, and the
         statements' errors; nothing was committed then.
@@ -79,8 +95,8 @@ class Batcher:
         session.begin("SET CONSTRAINTS ALL DEFERRED", *FAITHFUL)
         self._scan = True
         try:
-            missed = self._lock(numbers)
-            if sum(map(len, missed.values())) == len(numbers):
+            missed = self._lock(users)
+            if sum(map(len, missed.values())) == len(users):
                 session.rollback()
                 return Done(None, time.monotonic() - began, 0, missed)
             self._collect()
@@ -94,15 +110,14 @@ class Batcher:
         self._commit(segment)
         return Done(segment, time.monotonic() - began, waiting, missed)
 
-    def _lock(self, numbers: Sequence[int]) -> dict[str, list[int]]:
+    def _lock(self, users: Mapping[int, bytes]) -> dict[str, list[int]]:
         """Locks the users and checks them again; gives those who are not as planned, by the reason."""
         self._use_index(True)
-        values = {"numbers": list(numbers)}
-        locked = self._session.execute(statements.collect_users(self._graph, lock=True), values)
-        if locked == len(numbers):
+        self._session.copy_in(f"COPY {statements.BATCH} FROM STDIN", [b"".join(users.values())])
+        if self._session.execute(statements.collect_users(self._graph, lock=True)) == len(users):
             return {}
         missed: dict[str, list[int]] = defaultdict(list)
-        for number, why in self._session.fetch(statements.missing_users(self._graph), values):
+        for number, why in self._session.fetch(statements.missing_users(self._graph)):
             missed[why].append(number)
         return dict(missed)
 
@@ -133,18 +148,19 @@ class Batcher:
     def _take_out(self) -> tuple[Segment, int]:
         session = self._session
         before = self._counted()
-        writer = self._run.segment(self._next)
+        number = self._number()
+        writer = self._run.segment(number)
         try:
             expected: dict[int, list[int]] = defaultdict(lambda: [0, 0])
-            for number, (sets, group) in enumerate(self._groups):
+            for place, (sets, group) in enumerate(self._groups):
                 for step in sets:
                     expected[step.table][0] += self._archive(writer, step, 0)
-                self._delete(writer, group, number + 1 if group.delete else 0, expected)
+                self._delete(writer, group, place + 1 if group.delete else 0, expected)
             session.exchange.command("SET CONSTRAINTS ALL IMMEDIATE")  # a deferred one speaks now, not at COMMIT
             self._verify(before, expected)
             waiting = int(session.fetch(queries.load("waiting_behind"))[0][0])
             xid = str(session.fetch("SELECT pg_current_xact_id()::text")[0][0])
-            return writer.close(self._next, xid, expected[self._graph.users][1]), waiting
+            return writer.close(number, xid, expected[self._graph.users][1]), waiting
         except BaseException:
             writer.discard()
             raise
@@ -188,8 +204,9 @@ class Batcher:
             if others and not self._allow_collateral:
                 for _ in blocks:  # the server has more to send before it can roll back
                     pass
-                table = self._graph.tables[step.table].name
-                raise Excluded(list(others), f"rows of somebody else in {table} would go too")
+                excluded = Excluded(list(others), f"rows of somebody else in {self._graph.tables[step.table].name}")
+                excluded.collateral = True
+                raise excluded
             yield b"".join(lines)
 
     def _verify(self, before: dict[int, tuple[int, int, int]], expected: dict[int, list[int]]) -> None:
@@ -227,16 +244,16 @@ class Batcher:
         return {oid: (i, u, d) for oid, i, u, d in self._session.fetch(queries.load("xact_counts"))}
 
     def _commit(self, segment: Segment) -> None:
-        self._next += 1
-        self._run.note_segment(segment)
-        try:
-            self._session.commit()
-        except LostServerError:
-            raise
-        except GaiaopsError:
-            self._run.note("rolled back", segment=segment.number)
-            raise
-        self._run.note("committed", segment=segment.number)
+        with self._commits:
+            self._run.note_segment(segment)
+            try:
+                self._session.commit()
+            except LostServerError:
+                raise
+            except GaiaopsError:
+                self._run.note("rolled back", segment=segment.number)
+                raise
+            self._run.note("committed", segment=segment.number)
 
     def _use_index(self, indexed: bool) -> None:
         """Where an index is there it is used: the planner does not know how few keys a batch has."""
@@ -244,7 +261,7 @@ class Batcher:
             self._session.exchange.command(f"SET LOCAL enable_seqscan = {'off' if indexed else 'on'}")
             self._scan = not indexed
 
-    def _compile(self, number: int, group: tuple[int, ...]) -> tuple[list[Step], statements.Group]:
+    def _compile(self, group: tuple[int, ...]) -> tuple[list[Step], statements.Group]:
         graph = self._graph
         changes = [k for oid in group for k in graph.into(oid, Action.NULL, Action.DEFAULT)]
         updates = [statements.sets(graph, link) for link in changes]

@@ -44,7 +44,9 @@ class _Counter:
     def collect(self) -> None:
         """Fills the key sets, parents first; a circle is walked until it gives nothing new."""
         graph = self.graph
-        self.session.execute(statements.collect_users(graph, lock=False))
+        if fill := statements.fill_keyset(graph):
+            self.session.execute(fill)
+        self.session.execute(f"ANALYZE {graph.keysets[graph.users].name}")
         for group in reversed(graph.groups):
             keyed = [oid for oid in group if oid in graph.keysets]
             inside = [link for oid in keyed for link in graph.out_of(oid, Action.DELETE) if link.parent in group]
@@ -53,7 +55,7 @@ class _Counter:
                 self._add(link)
             while sum(self._add(link) for link in inside):
                 pass
-            for oid in keyed:
+            for oid in keyed if graph.users not in keyed else ():
                 self.session.execute(f"ANALYZE {graph.keysets[oid].name}")
 
     def _add(self, link: Link) -> int:

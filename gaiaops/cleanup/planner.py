@@ -29,6 +29,7 @@ from gaiaops.registry.model import Environment, Registry, Timeouts
 
 COMMAND = "cleanup"
 _GOOD_FOR = 24 * 3600  # seconds; each user is checked again under lock, however old the plan is
+_CHAINS = 100_000  # a bound, for addresses that all have a chain of tags of their own
 _LISTED = 100  # addresses that are kept, protected or ambiguous, named in a plan
 
 
@@ -59,9 +60,11 @@ def make(registry: Registry, env: Environment, options: Options, users_file: Pat
             if facts.standby:
                 raise RefusedError("this is a replica: it cannot be written", hint="name the primary in the registry")
             found = read_graph(registry, session)
-            session.execute(statements.create_plan(found.tables[found.users]))
-            session.execute(statements.create_keysets(found, on_commit="PRESERVE ROWS"))
-            session.exchange.command(guard.begin_read_sql(session.timeouts) + "; SET LOCAL jit = off")
+            for sql in statements.create_for_plan(found):
+                session.execute(sql)
+            session.exchange.command(
+                guard.begin_read_sql(session.timeouts) + "; SET LOCAL jit = off; SET LOCAL work_mem = '64MB'"
+            )
             return _plan(_Work(session, found, facts, env, options, selection, registry), users_file), found
 
 
@@ -106,8 +109,7 @@ def _plan(work: _Work, users_file: Path) -> Plan:
     choice = _choose(work, users_file)
     _check_keep(work, choice)
     with users_file.open("rb") as file:
-        session.copy_in(f"COPY {statements.PLAN} FROM STDIN", iter(lambda: file.read(1 << 18), b""))
-    session.execute(f"ANALYZE {statements.PLAN}")
+        session.copy_in(statements.fill_plan(found), iter(lambda: file.read(1 << 18), b""))
     counts = counting.count(session, found)
     refused = list(preflight.refusals(found, work.facts, counts.deleted))
     return Plan(
@@ -154,28 +156,41 @@ def _refusals(work: _Work, taken: int, in_all: int, counts: counting.Counts) -> 
 
 
 def _choose(work: _Work, users_file: Path) -> _Choice:
-    """Streams who may match, decides, and writes the users file."""
+    """Streams who may match, decides, and writes the users file.
+
+    What stands between the first `+` and the last `@` decides for most, and repeats: it is judged once.
+    """
     choice, digest = _Choice(), hashlib.sha256()
-    classify, judge = emails.classifier(work.selection.known), work.selection.judge
+    verdicts: dict[bytes, Verdict] = {}
+    each = bool(work.selection.protected or work.selection.keep)
     with private_file(users_file) as out:
         for block in work.session.copy_out(_candidates(work)):
             lines = []
-            for row in block:
-                key, field, old = bytes(row).rstrip(b"\n").split(b"\t")
-                address = copytext.decode(field) or ""
-                verdict = judge(address, classify(address))
+            for row in b"".join(block).split(b"\n")[:-1]:
+                key, field, old = row.split(b"\t")
+                chain = field.rpartition(b"@")[0].partition(b"+")[2]
+                verdict = verdicts.get(chain)
+                if verdict is None or (each and verdict is Verdict.TAKE):
+                    verdict = work.selection.verdict(copytext.decode(field) or "")
+                    if not each and len(verdicts) < _CHAINS:
+                        verdicts[chain] = verdict
                 if verdict is Verdict.TAKE and old == b"t":
                     choice.taken += 1
-                    lines.append(b"%d\t%s\t%s\n" % (choice.taken, key, field))
-                elif verdict is Verdict.TAKE:
-                    choice.younger += 1
-                elif verdict is not Verdict.OTHER and len(choice.left.setdefault(verdict, [])) < _LISTED:
-                    choice.left[verdict].append(address)
+                    lines.append(b"%d\t%b\t%b\n" % (choice.taken, key, field))
+                elif verdict is not Verdict.OTHER:
+                    _leave(choice, verdict, field)
             data = b"".join(lines)
             digest.update(data)
             out.write(data)
     choice.sha256 = digest.hexdigest()
     return choice
+
+
+def _leave(choice: _Choice, verdict: Verdict, field: bytes) -> None:
+    if verdict is Verdict.TAKE:
+        choice.younger += 1
+    elif len(choice.left.setdefault(verdict, [])) < _LISTED:
+        choice.left[verdict].append(copytext.decode(field) or "")
 
 
 def _candidates(work: _Work) -> str:
@@ -189,11 +204,7 @@ def _candidates(work: _Work) -> str:
         if users.column("created_at") is None:
             raise RefusedError(f"{users.name} has no created_at: --older-than cannot be told")
         old = f"coalesce(created_at < now() - interval '{work.options.older_than} ms', false)"
-    pattern = statements.literal(emails.prefilter(work.selection.known))
-    return (
-        f"COPY (SELECT id, email, {old} FROM {users.sql} WHERE email::text LIKE '%+%@%'"
-        f' AND email::text COLLATE "C" ~* {pattern}) TO STDOUT'
-    )
+    return f"COPY (SELECT id, email, {old} FROM {users.sql} WHERE email::text {emails.PREFILTER}) TO STDOUT"
 
 
 def _check_keep(work: _Work, choice: _Choice) -> None:

@@ -7,28 +7,24 @@ meets a row that is there, the segment is staged and compared instead.
 
 from __future__ import annotations
 
-import re
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
 
 import msgspec
 
 from gaiaops.cleanup import apply, putback
 from gaiaops.cleanup.archive import Run
-from gaiaops.cleanup.batch import FAITHFUL
-from gaiaops.cleanup.journal import Section, Segment, State
+from gaiaops.cleanup.journal import Segment, State
 from gaiaops.cleanup.plan import users_of
 from gaiaops.cleanup.settle import settle
-from gaiaops.errors import GaiaopsError, LostServerError, UsageError, located
+from gaiaops.cleanup.undo import Restored, Undo, add_up
+from gaiaops.errors import UsageError, located
 from gaiaops.postgres import catalog
 from gaiaops.postgres import session as pg
-from gaiaops.postgres.catalog import Catalog, Table
-from gaiaops.postgres.session import Session
 from gaiaops.registry.model import Environment, Registry
 
 COMMAND = "restore"
-_NUMBER = re.compile(rb"^\d+\t", re.MULTILINE)
-_SHOWN = 20
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -38,219 +34,109 @@ class Options(msgspec.Struct, frozen=True):
     dry_run: bool = False
 
 
-class Restored(msgspec.Struct):
-    """What came back, per table: rows inserted, columns set back, rows that were there as archived.
-
-    `differing` rows are there otherwise, `conflicting` ones would break a unique constraint, `orphaned` ones refer
-    to rows that are gone; none of them was touched. `lost` says what no archive holds.
-    """
-
-    run: str
-    inserted: dict[str, int] = {}
-    set_back: dict[str, int] = {}
-    present: dict[str, int] = {}
-    differing: dict[str, list[str]] = {}
-    differ: dict[str, int] = {}
-    conflicting: dict[str, int] = {}
-    orphaned: dict[str, int] = {}
-    lost: list[str] = []
-    interrupted: bool = False
-
-    @property
-    def rows(self) -> int:
-        return sum(self.inserted.values())
-
-    @property
-    def problems(self) -> int:
-        """Rows that could not be put back as they were."""
-        return sum(sum(found.values()) for found in (self.differ, self.conflicting, self.orphaned))
-
-
 def restore(registry: Registry, env: Environment, run: Run, options: Options, hooks: apply.Hooks) -> Restored:
     """Restores a run, or one person of it; a dry run compares only.
 
     Raises RefusedError where the archive was changed, or comes from another server or another schema, UsageError
     where the user is not in the run.
     """
-    with located(env.name), run.lock():
+    with located(env.name), run.lock(), ExitStack() as stack:
         plan, numbers = run.plan(), _numbers(run, options.user)
-        timeouts = msgspec.structs.replace(env.timeouts, lock=2_000)
+        timeouts = msgspec.structs.replace(env.timeouts, lock=min(env.timeouts.lock, 2_000))
         pg.check_only_name(registry, env)
-        with pg.changing(env.postgres_url(), timeouts, COMMAND) as session:
-            apply.check_server(session, env, plan.server)
-            read = catalog.read(session)
-            users = read.find(session, "users")
-            if users is not None:
-                settle(session, run, users)
-            state = run.state()
-            segments = sorted(state.committed.values(), key=lambda segment: -segment.number)
-            tables = putback.check_compatible(read, [section for s in segments for section in s.sections])
-            for segment in segments:
-                run.verify(segment)
-            work = _Restore(session, read, tables, run)
-            work.numbers, work.dry_run = numbers, options.dry_run
-            work.outcome.lost = _lost(env, state)
-            for done, segment in enumerate(segments):
-                if hooks.stop():
-                    work.outcome.interrupted = True
-                    break
-                work.segment(segment)
-                hooks.progress(done + 1, len(segments), work.outcome.rows)
-            if options.user is not None and not options.dry_run:
-                run.note("restored user", address=options.user)
-            return work.outcome
+        session = stack.enter_context(pg.changing(env.postgres_url(), timeouts, COMMAND))
+        apply.check_server(session, env, plan.server)
+        read = catalog.read(session)
+        users = read.find(session, "users")
+        if users is not None:
+            settle(session, run, users)
+        state = run.state()
+        segments = list(reversed(state.committed.values()))  # in the order of their commits, backwards
+        tables = putback.check_compatible(read, [section for s in segments for section in s.sections])
+        for segment in segments:
+            run.verify(segment)
+        undos = [Undo(session, read, tables, run)]
+        undos[0].numbers, undos[0].dry_run = numbers, options.dry_run
+        if numbers is None and not options.dry_run:
+            for _ in range(min(apply.WORKERS, len(segments)) - 1):
+                another = stack.enter_context(pg.changing(env.postgres_url(), timeouts, COMMAND))
+                undos.append(Undo(another, read, tables, run))
+        outcome = _Restore(undos, segments, hooks).go()
+        outcome.lost = _lost(env, state)
+        if options.user is not None and not options.dry_run:
+            run.note("restored user", address=options.user)
+        return outcome
 
 
 class _Restore:
-    numbers: frozenset[int] | None = None
-    dry_run = False
+    """Hands segments out: first straight, several at once; those that cannot go so, one by one, in their order."""
 
-    def __init__(self, session: Session, read: Catalog, tables: dict[str, Table], run: Run) -> None:
-        self.session = session
-        self.catalog = read
-        self.tables = tables
-        self.run = run
-        self.outcome = Restored(run.id)
-        self._stages = 0
+    def __init__(self, undos: Sequence[Undo], segments: Sequence[Segment], hooks: apply.Hooks) -> None:
+        self.undos = undos
+        self.segments = segments
+        self.hooks = hooks
+        self.lock = threading.Lock()
+        self.handed = self.done = 0
+        self.difficult: set[int] = set()
+        self.failure: Exception | None = None
+        self.aborted = False
 
-    def segment(self, segment: Segment) -> None:
-        """Puts one segment back in one transaction: straight, else compared row by row."""
-        whole = self.numbers is None and not self.dry_run
-        if whole and self._straight(segment):
-            return
-        self._begin()
+    def go(self) -> Restored:
+        first = self.undos[0]
+        if first.numbers is None and not first.dry_run:
+            self._straight()
+        else:
+            self.difficult = {segment.number for segment in self.segments}
+        for segment in self.segments:
+            if segment.number in self.difficult and not self.hooks.stop():
+                first.compared(segment)
+                self.difficult.discard(segment.number)
+                self.done += 1
+                self._progress()
+        outcome = add_up([undo.outcome for undo in self.undos])
+        outcome.interrupted = self.hooks.stop() and self.done < len(self.segments)
+        return outcome
+
+    def _straight(self) -> None:
+        threads = [threading.Thread(target=self._work, args=(undo,), daemon=True) for undo in self.undos]
+        for thread in threads:
+            thread.start()
         try:
-            for unit in _units(segment):
-                self._compared(segment, unit)
-            self._commit(segment)
-        except GaiaopsError:
-            self._rollback()
+            while any(thread.is_alive() for thread in threads):
+                for thread in threads:
+                    thread.join(0.05)
+                self._progress()
+        except BaseException:  # the second Ctrl-C: what runs is rolled back
+            self.aborted = True
+            for undo in self.undos:
+                undo.session.cancel()
+            for thread in threads:
+                thread.join(10)
             raise
+        if self.failure is not None:
+            raise self.failure
 
-    def _straight(self, segment: Segment) -> bool:
-        """COPY into the tables; False where a row is there already or a parent is not."""
-        if any(section.group for section in segment.sections):
-            return False
-        inserted: dict[str, int] = defaultdict(int)
-        set_back: dict[str, int] = defaultdict(int)
-        self._begin()
-        try:
-            for (section,) in _units(segment):
-                table = self.tables[section.table]
-                if section.kind == "update":
-                    rows = self._set_back(segment, section, table)
-                    set_back[table.name] += rows
-                    if rows != section.rows:
-                        self._rollback()
-                        return False
+    def _work(self, undo: Undo) -> None:
+        while True:
+            with self.lock:
+                ended = self.handed == len(self.segments) or self.failure is not None or self.aborted
+                if ended or self.hooks.stop():
+                    return
+                segment = self.segments[self.handed]
+                self.handed += 1
+            try:
+                straight = undo.straight(segment)
+            except Exception as error:
+                self.failure = self.failure or error
+                return
+            with self.lock:
+                if straight:
+                    self.done += 1
                 else:
-                    lines = (_NUMBER.sub(b"", chunk) for chunk in self.run.lines(segment, section))
-                    inserted[table.name] += self.session.copy_in(putback.copy_rows(section, table), lines)
-            self._commit(segment)
-        except GaiaopsError as error:
-            self._rollback()
-            if error.sqlstate.startswith("23"):  # an integrity constraint
-                return False
-            raise
-        _add(self.outcome.inserted, inserted)
-        _add(self.outcome.set_back, set_back)
-        return True
+                    self.difficult.add(segment.number)
 
-    def _compared(self, segment: Segment, unit: Sequence[Section]) -> None:
-        """Stages a table's rows, or those of a circle, and inserts what is neither there nor without parents."""
-        staged = [(section, self.tables[section.table], self._stage(segment, section)) for section in unit]
-        if unit[0].kind == "update":
-            for section, table, name in staged:
-                self._compared_set(section, table, name)
-            return
-        for section, table, name in staged:
-            same, differ, keys = self.session.fetch(putback.compare(section, table, name))[0]
-            _add(self.outcome.present, {table.name: same})
-            _add(self.outcome.differ, {table.name: differ})
-            if keys:
-                shown = self.outcome.differing.setdefault(table.name, [])
-                shown += keys[: _SHOWN - len(shown)]
-            self.session.execute(putback.drop_present(section, table, name))
-        if not self.dry_run:
-            self._drop_orphans(staged)
-        waiting = [self.session.fetch(f"SELECT count(*) FROM {name}")[0][0] for _, _, name in staged]
-        done = waiting if self.dry_run else self.session.fetch(putback.insert(staged))[0]
-        for (_, table, _), wanted, rows in zip(staged, waiting, done, strict=True):
-            _add(self.outcome.inserted, {table.name: rows})
-            _add(self.outcome.conflicting, {table.name: wanted - rows})
-
-    def _drop_orphans(self, staged: Sequence[tuple[Section, Table, str]]) -> None:
-        """Until nothing is dropped: a dropped row may be another's parent."""
-        stages = {table.oid: name for _, table, name in staged}
-        again = True
-        while again:
-            again = False
-            for _, table, name in staged:
-                for sql in putback.drop_orphans(self.catalog, table, name, stages):
-                    rows = self.session.execute(sql)
-                    _add(self.outcome.orphaned, {table.name: rows})
-                    again = again or rows > 0
-
-    def _compared_set(self, section: Section, table: Table, name: str) -> None:
-        back, other, waiting = self.session.fetch(putback.compare_set(section, table, name))[0]
-        _add(self.outcome.present, {table.name: back})
-        _add(self.outcome.differ, {table.name: other})
-        rows = waiting
-        if not self.dry_run:
-            rows = self.session.execute(putback.set_back(self.catalog, section, table, name))
-        _add(self.outcome.set_back, {table.name: rows})
-        _add(self.outcome.orphaned, {table.name: max(0, waiting - rows)})
-
-    def _set_back(self, segment: Segment, section: Section, table: Table) -> int:
-        name = self._stage(segment, section)
-        return self.session.execute(putback.set_back(self.catalog, section, table, name))
-
-    def _stage(self, segment: Segment, section: Section) -> str:
-        self._stages += 1
-        name = f"gaiaops_stage_{self._stages}"
-        create, copy = putback.stage(section, self.tables[section.table], name)
-        self.session.execute(create)
-        self.session.copy_in(copy, self._lines(segment, section))
-        self.session.execute(f"ANALYZE {name}")
-        return name
-
-    def _lines(self, segment: Segment, section: Section) -> Iterator[bytes]:
-        for chunk in self.run.lines(segment, section):
-            if self.numbers is None:
-                yield chunk
-            else:
-                lines = chunk.splitlines(keepends=True)
-                yield b"".join(line for line in lines if int(line.partition(b"\t")[0]) in self.numbers)
-
-    def _begin(self) -> None:
-        self.session.begin("SET CONSTRAINTS ALL DEFERRED", *FAITHFUL)
-
-    def _commit(self, segment: Segment) -> None:
-        if self.dry_run:
-            self.session.rollback()
-            return
-        self.session.exchange.command("SET CONSTRAINTS ALL IMMEDIATE")
-        self.session.commit()
-        if self.numbers is None:
-            self.run.note("restored", segment=segment.number)
-
-    def _rollback(self) -> None:
-        try:
-            self.session.rollback()
-        except LostServerError:
-            return
-
-
-def _units(segment: Segment) -> Iterator[list[Section]]:
-    """Sections in the order in which they go back: the last first, those of a circle together."""
-    unit: list[Section] = []
-    for section in reversed(segment.sections):
-        if unit and not (section.group and section.group == unit[-1].group and section.kind == unit[-1].kind):
-            yield unit
-            unit = []
-        unit.append(section)
-    if unit:
-        yield unit
+    def _progress(self) -> None:
+        self.hooks.progress(self.done, len(self.segments), sum(undo.outcome.rows for undo in self.undos))
 
 
 def _numbers(run: Run, address: str | None) -> frozenset[int] | None:
@@ -271,9 +157,3 @@ def _lost(env: Environment, state: State) -> list[str]:
     for outcome in sorted(set(removed)):
         lost.append(f"Supabase Auth: {removed.count(outcome)} users were {outcome}; they register again")
     return lost
-
-
-def _add(totals: dict[str, int], found: dict[str, int]) -> None:
-    for name, number in found.items():
-        if number:
-            totals[name] = totals.get(name, 0) + number

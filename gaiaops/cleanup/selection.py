@@ -32,10 +32,7 @@ class Selection(msgspec.Struct, frozen=True):
 
     def verdict(self, address: str) -> Verdict:
         """What becomes of the user of an address."""
-        return self.judge(address, emails.classify(address, self.known))
-
-    def judge(self, address: str, found: emails.Classification) -> Verdict:
-        """As `verdict`, with the address classified already."""
+        found = emails.classify(address, self.known)
         if found.kind is emails.Kind.AMBIGUOUS:
             return Verdict.AMBIGUOUS
         if found.kind is emails.Kind.UNTAGGED or found.tag not in self.tags:

@@ -96,7 +96,7 @@ class CacheCleaner:
     def needed(self) -> bool:
         return self._env.redis is not None and bool(self._templates)
 
-    def _keys(self, segment: Segment) -> Iterator[str]:
+    def _keys(self, segment: Segment) -> Iterator[bytes]:
         for section in segment.sections:
             mine = [t for t in self._templates if section.table.endswith(f".{t.table}")]
             if section.kind == "delete" and mine:

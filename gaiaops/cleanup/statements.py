@@ -14,7 +14,7 @@ from gaiaops.cleanup.graph import Graph, KeySet, columns_sql
 from gaiaops.cleanup.links import Action, Link
 from gaiaops.postgres.catalog import Column, Table
 
-PLAN = "gaiaops_plan"
+PLAN, BATCH = "gaiaops_plan", "gaiaops_batch"
 _UUID = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 _TEXTS = ("text", "character varying", "citext", "name")
 
@@ -56,18 +56,48 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def create_plan(users: Table) -> str:
-    """The temporary table of the plan's users: number, id and address."""
+def create_plan(users: Table, name: str = PLAN, on_commit: str = "PRESERVE ROWS") -> str:
+    """The temporary table of the plan's users, or of a batch's: number, id and address."""
     column = users.column("id")
     assert column is not None  # noqa: S101 - graph.build checked it
+    columns = f"g_n integer NOT NULL, g_id {column.type} NOT NULL, g_email text NOT NULL"
+    return f"CREATE TEMPORARY TABLE {name} ({columns}) ON COMMIT {on_commit}"
+
+
+def create_for_plan(graph: Graph) -> list[str]:
+    """The temporary tables for making a plan. Where nothing but the plan puts users into their key set, that is the
+    plan's table too: the users were read in the same snapshot."""
+    keysets = create_keysets(graph, on_commit="PRESERVE ROWS")
+    if not _plan_is_keyset(graph):
+        return [create_plan(graph.tables[graph.users]), keysets]
+    keyset = graph.keysets[graph.users]
+    key, email = keyset.columns["id"], keyset.columns["email"]
+    view = f"SELECT g_n, {key} AS g_id, {email}::text AS g_email FROM {keyset.name}"
+    return [*keysets.split("; "), f"CREATE TEMPORARY VIEW {PLAN} AS {view}"]
+
+
+def fill_plan(graph: Graph) -> str:
+    """COPY of (number, id, address) into the plan's table, after create_for_plan."""
+    keyset = graph.keysets[graph.users]
+    key, email = keyset.columns["id"], keyset.columns["email"]
     return (
-        f"CREATE TEMPORARY TABLE {PLAN} (g_n integer PRIMARY KEY, g_id {column.type} NOT NULL, g_email text NOT NULL)"
+        f"COPY {keyset.name} (g_n, {key}, {email}) FROM STDIN" if _plan_is_keyset(graph) else f"COPY {PLAN} FROM STDIN"
     )
+
+
+def fill_keyset(graph: Graph) -> str:
+    """Fills the users' key set from the plan's table; empty where they are the same."""
+    return "" if _plan_is_keyset(graph) else collect_users(graph, lock=False)
+
+
+def _plan_is_keyset(graph: Graph) -> bool:
+    keyset = graph.keysets[graph.users]
+    return set(keyset.columns) == {"id", "email"} and not _many(graph, keyset)
 
 
 def index_plan() -> str:
     """Run after it is filled."""
-    return f"CREATE INDEX ON {PLAN} (g_id); ANALYZE {PLAN}"
+    return f"CREATE INDEX ON {PLAN} (g_id); CREATE INDEX ON {PLAN} (g_n); ANALYZE {PLAN}"
 
 
 def create_keysets(graph: Graph, *, on_commit: str) -> str:
@@ -78,8 +108,8 @@ def create_keysets(graph: Graph, *, on_commit: str) -> str:
         types = {column.name: column.type for column in table.columns}
         columns = ", ".join(f"{ours} {types[name]}" for name, ours in keyset.columns.items())
         statements.append(
-            f"CREATE TEMPORARY TABLE {keyset.name} (g_n integer NOT NULL, {columns}, g_foreign boolean NOT NULL)"
-            f" ON COMMIT {on_commit}"
+            f"CREATE TEMPORARY TABLE {keyset.name} (g_n integer NOT NULL, {columns},"
+            f" g_foreign boolean NOT NULL DEFAULT false) ON COMMIT {on_commit}"
         )
         if _many(graph, keyset):
             key = ", ".join(keyset.columns[name] for name in keyset.key)
@@ -88,28 +118,26 @@ def create_keysets(graph: Graph, *, on_commit: str) -> str:
 
 
 def collect_users(graph: Graph, *, lock: bool) -> str:
-    """Fills the users' key set from the plan; with `lock`, those of %(numbers)s that nobody else has locked.
+    """Fills the users' key set from the plan; with `lock`, from the batch, those that nobody else has locked.
 
     SKIP LOCKED: a purge never waits for a user, so it cannot be what somebody waits for in a circle.
     """
     users, keyset = graph.tables[graph.users], graph.keysets[graph.users]
     ours, theirs = ", ".join(keyset.columns.values()), columns_sql(_keyset_columns(users, keyset), "t")
-    chosen = " AND p.g_n = ANY(%(numbers)s::integer[])" if lock else ""
     return (
-        f"INSERT INTO {keyset.name} (g_n, {ours}, g_foreign) SELECT p.g_n, {theirs}, false FROM {PLAN} AS p"
-        f" JOIN {users.sql} AS t ON t.id = p.g_id WHERE {same_address('t', 'p')}{chosen}"
-        f"{' FOR UPDATE OF t SKIP LOCKED' if lock else ''}"
+        f"INSERT INTO {keyset.name} (g_n, {ours}, g_foreign) SELECT p.g_n, {theirs}, false"
+        f" FROM {BATCH if lock else PLAN} AS p JOIN {users.sql} AS t ON t.id = p.g_id"
+        f" WHERE {same_address('t', 'p')}{' FOR UPDATE OF t SKIP LOCKED' if lock else ''}"
     )
 
 
 def missing_users(graph: Graph) -> str:
-    """(number, reason) of those of %(numbers)s who are not in the users' key set."""
+    """(number, reason) of those of the batch who are not in the users' key set."""
     users, keyset = graph.tables[graph.users], graph.keysets[graph.users]
     return (
         f"SELECT p.g_n, CASE WHEN u.id IS NULL THEN 'gone' WHEN {same_address('u', 'p')} THEN 'locked'"
-        f" ELSE 'the address changed' END FROM {PLAN} AS p LEFT JOIN {users.sql} AS u ON u.id = p.g_id"
-        f" WHERE p.g_n = ANY(%(numbers)s::integer[]) AND NOT EXISTS"
-        f" (SELECT FROM {keyset.name} AS d WHERE d.{keyset.columns['id']} = p.g_id)"
+        f" ELSE 'the address changed' END FROM {BATCH} AS p LEFT JOIN {users.sql} AS u ON u.id = p.g_id"
+        f" WHERE NOT EXISTS (SELECT FROM {keyset.name} AS d WHERE d.{keyset.columns['id']} = p.g_id)"
     )
 
 

@@ -30,6 +30,11 @@ class Session:
         self.timeouts = timeouts
         self.exchange = Exchange(connection.pgconn, timeouts.statement)
 
+    def use(self, timeouts: Timeouts) -> None:
+        """Other bounds from the next transaction on."""
+        self.timeouts = timeouts
+        self.exchange = Exchange(self.connection.pgconn, timeouts.statement)
+
     @property
     def superuser(self) -> bool:
         """Whether the role is a superuser (the server reports it on its own: manual 54.2.7)."""

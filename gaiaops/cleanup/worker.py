@@ -1,0 +1,277 @@
+"""The workers of a purge: each takes batches in a session of its own; what they share is behind one lock."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from gaiaops.cleanup import statements
+from gaiaops.cleanup.archive import Run
+from gaiaops.cleanup.batch import Batcher, Done, Excluded
+from gaiaops.cleanup.graph import Graph
+from gaiaops.cleanup.pace import Pace
+from gaiaops.cleanup.settle import CacheCleaner
+from gaiaops.errors import GaiaopsError, LostServerError, StatementError
+from gaiaops.postgres import copytext
+from gaiaops.postgres.session import Session
+
+# deadlock, lock timeout, serialization failure, a foreign key hit by a concurrent insert, statement timeout
+_RETRY = ("40P01", "55P03", "40001", "23503", "57014")
+_TRIES = 6
+_BEHIND_S = 10
+_PATIENCE_S = 300
+_LOOK_AHEAD = 100_000
+
+
+class Shared:
+    """What the workers share. `left` users were to go and did not; `failure` is the first error that ended one."""
+
+    allow_collateral = False
+
+    def __init__(  # noqa: PLR0913, PLR0917 - what every worker needs
+        self, run: Run, graph: Graph, cache: CacheCleaner, pace: Pace, stop: Callable[[], bool], last: int
+    ) -> None:
+        self.run = run
+        self.graph = graph
+        self.cache = cache
+        self.pace = pace
+        self.lock = threading.RLock()
+        self.commits = threading.Lock()  # commits follow one another, so that the journal has them in their order
+        self.caching = threading.Lock()
+        self.users = self.rows = self.set = self.gone = self.failed = 0
+        self.skipped: dict[str, str] = {}
+        self.dropped: list[int] = []
+        self.locked: dict[int, bytes] = {}
+        self.failure: Exception | None = None
+        self._stop = stop
+        self._aborted = False
+        self._waiting: array[int] = array("i")
+        self._lines = _lines(run)
+        self._at = 0
+        self._number = last
+        self._notices: list[str] = []
+
+    def give(self, waiting: array[int]) -> None:
+        self._waiting = waiting
+
+    @property
+    def left(self) -> int:
+        return len(self._waiting) - self._at + len(self.locked) + self.failed
+
+    def stopping(self) -> bool:
+        return self._aborted or self.failure is not None or self._stop()
+
+    def abort(self) -> None:
+        self._aborted = True
+
+    def fail(self, error: Exception) -> None:
+        with self.lock:
+            self.failure = self.failure or error
+
+    def next_batch(self) -> dict[int, bytes]:
+        """The users who come next (number → line of the plan); none when all are handed out, or it is time to stop."""
+        with self.lock:
+            if self.stopping():
+                return {}
+            ahead = self._waiting[self._at : self._at + _LOOK_AHEAD]
+            numbers = set(ahead[: self.pace.take(ahead)] if ahead else ())
+            self._at += len(numbers)
+            batch: dict[int, bytes] = {}
+            while len(batch) < len(numbers):
+                number, line = next(self._lines)
+                if number in numbers:
+                    batch[number] = line
+            return batch
+
+    def next_segment(self) -> int:
+        with self.lock:
+            self._number += 1
+            return self._number
+
+    def unlocked(self) -> dict[int, bytes]:
+        """Those whom somebody had locked, for another try."""
+        with self.lock:
+            users, self.locked = self.locked, {}
+            return users
+
+    def say(self, text: str) -> None:
+        with self.lock:
+            self._notices.append(text)
+
+    def tell(self, notice: Callable[[str], None]) -> None:
+        """Hands notices to the main thread, which alone writes to the terminal."""
+        with self.lock:
+            notices, self._notices = self._notices, []
+        for text in notices:
+            notice(text)
+
+
+class Worker:
+    """Takes batches until there are no more."""
+
+    def __init__(self, session: Session, shared: Shared) -> None:
+        self.session = session
+        self._shared = shared
+        self._dropped = 0
+        self._prepared = self._plan_loaded = False
+        self._batcher = Batcher(
+            session, shared.graph, shared.run, shared.next_segment, shared.commits,
+            allow_collateral=shared.allow_collateral,
+        )  # fmt: skip
+
+    def run(self) -> None:
+        """For a thread: every error ends up in `shared.failure`."""
+        try:
+            while users := self._shared.next_batch():
+                self.take(users)
+        except Exception as error:
+            self._shared.fail(error)
+
+    def take(self, users: Mapping[int, bytes]) -> None:
+        """Purges these users; a batch that fails in a way that may pass is made smaller and tried again."""
+        self._prepare()
+        stack = [(dict(users), 0)]
+        while stack:
+            batch, tries = stack.pop()
+            if not batch:
+                continue
+            try:
+                self._forget_dropped()
+                self._taken(batch, self._batcher.take(batch))
+            except Excluded as excluded:
+                if excluded.collateral and not self._plan_loaded:
+                    self._load_plan()  # a row of another user of the plan is nobody else's
+                    stack.append((batch, tries))
+                    continue
+                out = [number for number in batch if number in excluded.numbers] or list(batch)
+                self.skip(out, excluded.why)
+                stack.append(({n: line for n, line in batch.items() if n not in out}, tries))
+            except LostServerError:
+                raise
+            except GaiaopsError as error:
+                if error.sqlstate not in _RETRY:
+                    raise
+                stack += self._smaller(batch, tries, error)
+
+    def _smaller(self, batch: dict[int, bytes], tries: int, error: GaiaopsError) -> list[tuple[dict[int, bytes], int]]:
+        shared = self._shared
+        with shared.lock:
+            shared.pace.failed()
+            if shared.stopping():
+                shared.locked.update(batch)
+                return []
+        if len(batch) > 1:
+            entries, half = list(batch.items()), len(batch) // 2
+            return [(dict(entries[half:]), tries), (dict(entries[:half]), tries)]
+        if tries < _TRIES:
+            time.sleep(random.uniform(0.5, 1) * 0.05 * 2**tries)  # noqa: S311 - jitter, no secret
+            return [(batch, tries + 1)]
+        self.skip(list(batch), error.message, left=True)
+        return []
+
+    def _taken(self, batch: dict[int, bytes], done: Done) -> None:
+        shared = self._shared
+        with shared.lock:
+            shared.locked.update({number: batch[number] for number in done.missed.pop("locked", [])})
+            shared.gone += len(done.missed.pop("gone", []))
+        for why, numbers in done.missed.items():
+            self.skip(numbers, why)
+        if done.segment is None:
+            return
+        with shared.lock:
+            shared.users += done.segment.users
+            shared.rows += done.segment.rows
+            shared.set += done.segment.set
+            shared.pace.took(shared.pace.weight(list(batch)), done.seconds)
+        with shared.caching:
+            if shared.cache.failure is None:
+                shared.cache.clean({done.segment.number: done.segment})
+        if done.waiting:  # let those who stood behind our locks go first
+            time.sleep(min(1.0, done.seconds / 2))
+        self._wait_for_replicas()
+
+    def skip(self, numbers: Sequence[int], why: str, *, left: bool = False) -> None:
+        """These users stay; every worker's plan forgets them: their rows are somebody else's from now on."""
+        wanted = set(numbers)
+        if not wanted:
+            return
+        found = [
+            copytext.decode(line.split(b"\t")[2][:-1]) or "" for n, line in _lines(self._shared.run) if n in wanted
+        ]
+        with self._shared.lock:
+            self._shared.dropped += numbers
+            self._shared.failed += len(numbers) if left else 0
+            for address in found:
+                self._shared.skipped[address] = why
+                self._shared.run.note("skipped", address=address, why=why)
+
+    def remaining(self) -> tuple[array[int], list[int]]:
+        """The numbers of the plan's users who are there as planned, and of those whose address has changed."""
+        self._prepare()
+        self._load_plan()
+        users = self._shared.graph.tables[self._shared.graph.users].sql
+        present, changed = array("i"), []
+        sql = (
+            f"COPY (SELECT p.g_n, {statements.same_address('t', 'p')} FROM {statements.PLAN} AS p"
+            f" JOIN {users} AS t ON t.id = p.g_id) TO STDOUT"
+        )
+        for block in self.session.copy_out(sql):
+            for row in b"".join(block).splitlines():
+                if row.endswith(b"t"):
+                    present.append(int(row[:-2]))
+                else:
+                    changed.append(int(row[:-2]))
+        return array("i", sorted(present)), changed
+
+    def _prepare(self) -> None:
+        """The session's temporary tables: the batch, the key sets, and the plan's users, still empty."""
+        if self._prepared:
+            return
+        graph = self._shared.graph
+        users = graph.tables[graph.users]
+        self.session.execute(statements.create_plan(users))
+        self.session.execute(statements.create_plan(users, statements.BATCH, "DELETE ROWS"))
+        self.session.exchange.command(statements.create_keysets(graph, on_commit="DELETE ROWS"))
+        self._prepared = True
+
+    def _load_plan(self) -> None:
+        with self._shared.run.users_file.open("rb") as file:
+            self.session.copy_in(f"COPY {statements.PLAN} FROM STDIN", iter(lambda: file.read(1 << 18), b""))
+        self.session.exchange.command(statements.index_plan())
+        self._plan_loaded = True
+        self._dropped = 0
+
+    def _forget_dropped(self) -> None:
+        if not self._plan_loaded:
+            return
+        with self._shared.lock:
+            fresh = self._shared.dropped[self._dropped :]
+            self._dropped += len(fresh)
+        if fresh:
+            sql = f"DELETE FROM {statements.PLAN} WHERE g_n = ANY(%(numbers)s::integer[])"
+            self.session.execute(sql, {"numbers": fresh})
+
+    def _wait_for_replicas(self) -> None:
+        """Pauses while a replica is behind. Raises StatementError where it stays so."""
+        end, told = time.monotonic() + _PATIENCE_S, False
+        sql = "SELECT coalesce(extract(epoch FROM max(replay_lag)), 0)::float8 FROM pg_stat_replication"
+        while not self._shared.stopping():
+            lag = self.session.fetch(sql)[0][0]
+            if lag <= _BEHIND_S:
+                return
+            if time.monotonic() > end:
+                raise StatementError(f"a replica stays {lag:.0f} s behind", hint="run it again when it has caught up")
+            if not told:
+                self._shared.say(f"a replica is {lag:.0f} s behind: pausing until it catches up")
+                told = True
+            time.sleep(1)
+
+
+def _lines(run: Run) -> Iterator[tuple[int, bytes]]:
+    """(number, line) of the plan's users, in their order."""
+    with run.users_file.open("rb") as file:
+        for line in file:
+            yield int(line[: line.index(b"\t")]), line
