@@ -16,6 +16,7 @@ from gaiaops.errors import DeadlineError, GaiaopsError, LostServerError, Stateme
 from gaiaops.registry.paths import state_home
 
 COMMITTING = "committing"
+PARTLY = "partly"  # several transactions, of which some are committed
 
 
 @dataclass
@@ -32,13 +33,19 @@ class Record:
     outcome: str
 
 
+def digest(sql: str) -> str:
+    """The hash by which a statement is recorded."""
+    return hashlib.sha256(sql.encode()).hexdigest()
+
+
 def trail_file() -> Path:
     return state_home() / "trail.jsonl"
 
 
 @contextmanager
-def change(environment: str, command: str, *, sql: str) -> Iterator[Record]:
-    """Records a change, whatever its outcome. The caller fills in `server` and `rows`.
+def change(environment: str, command: str, *, sha256: str) -> Iterator[Record]:
+    """Records a change, whatever its outcome. The caller fills in `server` and `rows`; `sha256` is that of the
+    statements or of the plan.
 
     Raises StatementError before anything is changed where the trail cannot be written: a change without a
     record is not made.
@@ -49,7 +56,7 @@ def change(environment: str, command: str, *, sql: str) -> Iterator[Record]:
         environment=environment,
         command=command,
         server="",
-        statement_sha256=hashlib.sha256(sql.encode()).hexdigest(),
+        statement_sha256=sha256,
         rows=0,
         outcome="started",
     )
@@ -60,8 +67,10 @@ def change(environment: str, command: str, *, sql: str) -> Iterator[Record]:
         # A commit whose answer was lost may have been made.
         answered = isinstance(error, GaiaopsError) and not isinstance(error, LostServerError | DeadlineError)
         unknown = record.outcome == COMMITTING and not answered
-        record.outcome = f"{'unknown' if unknown else 'failed'}: {type(error).__name__}"
-        record.rows = record.rows if unknown else 0
+        partly = record.outcome == PARTLY and record.rows > 0
+        word = "unknown" if unknown else "partly committed" if partly else "failed"
+        record.outcome = f"{word}: {type(error).__name__}"
+        record.rows = record.rows if unknown or partly else 0
         _append(record)
         raise
     record.outcome = "committed"

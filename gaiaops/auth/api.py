@@ -30,11 +30,11 @@ def count(url: str, service_key: str, tags: Iterable[str], timeouts: Timeouts) -
     Raises ConnectError, or StatementError where a page cannot be read.
     """
     names = list(tags)
-    with _client(url, service_key, timeouts.statement, timeouts.connect) as client:
+    with client(url, service_key, timeouts.statement, timeouts.connect) as http:
         began = time.perf_counter()
-        client.get("/health")
+        http.get("/health")
         latency = (time.perf_counter() - began) * 1000
-        addresses, total = _walk(client, time.monotonic() + timeouts.statement / 1000)
+        addresses, total = walk(http, time.monotonic() + timeouts.statement / 1000)
     by_tag = dict.fromkeys(names, 0)
     for address in addresses.values():
         found = emails.classify(address, names)
@@ -45,35 +45,35 @@ def count(url: str, service_key: str, tags: Iterable[str], timeouts: Timeouts) -
 
 def check(url: str, service_key: str, timeouts: Timeouts) -> None:
     """One request that needs the key. Raises as `count` does."""
-    with _client(url, service_key, timeouts.connect, timeouts.connect) as client:
-        _page(client, 1, 1)
+    with client(url, service_key, timeouts.connect, timeouts.connect) as http:
+        _page(http, 1, 1)
 
 
 @contextmanager
-def _client(url: str, service_key: str, read_ms: int, connect_ms: int) -> Iterator[httpx.Client]:
+def client(url: str, service_key: str, read_ms: int, connect_ms: int) -> Iterator[httpx.Client]:
     """A client of the project's auth service; what goes wrong on the way becomes a ConnectError."""
     import httpx
 
     headers = {"apikey": service_key, "Authorization": f"Bearer {service_key}"}
     timeout = httpx.Timeout(read_ms / 1000 or None, connect=connect_ms / 1000)
     try:
-        with httpx.Client(base_url=f"{url.rstrip('/')}/auth/v1", headers=headers, timeout=timeout) as client:
-            yield client
+        with httpx.Client(base_url=f"{url.rstrip('/')}/auth/v1", headers=headers, timeout=timeout) as opened:
+            yield opened
     except httpx.TimeoutException:
         raise ConnectError(f"no answer from Supabase Auth ({url})", hint="is the project paused?") from None
     except httpx.HTTPError as error:
         raise ConnectError(f"Supabase Auth: {type(error).__name__} ({url})", hint="check supabase.url") from None
 
 
-def _walk(client: httpx.Client, deadline: float) -> tuple[dict[str, str], int]:
+def walk(http: httpx.Client, deadline: float) -> tuple[dict[str, str], int]:
     """(id → address, the total the server gives), a second time with larger pages where they do not agree."""
     addresses: dict[str, str] = {}
-    _, total = _page(client, 1, 1)
+    _, total = _page(http, 1, 1)
     size = max(_SMALLEST_PAGE, min(total // _PAGES, _LARGEST_PAGE))
     for step in (size, 3 * size):
         page, asked = 1, step
         while len(addresses) != total and time.monotonic() < deadline:
-            users, total = _page(client, page, asked)
+            users, total = _page(http, page, asked)
             if not users:
                 break
             addresses |= {str(user["id"]): str(user.get("email") or "") for user in users}
@@ -83,9 +83,9 @@ def _walk(client: httpx.Client, deadline: float) -> tuple[dict[str, str], int]:
     return addresses, total
 
 
-def _page(client: httpx.Client, page: int, size: int) -> tuple[list[dict[str, Any]], int]:
+def _page(http: httpx.Client, page: int, size: int) -> tuple[list[dict[str, Any]], int]:
     # Ascending: new users land on the last page and repeat nothing.
-    response = client.get("/admin/users", params={"page": page, "per_page": size, "sort": "created_at asc"})
+    response = http.get("/admin/users", params={"page": page, "per_page": size, "sort": "created_at asc"})
     if response.status_code in _UNAUTHORISED:
         code = response.headers.get("x-sb-error-code", response.status_code)
         raise ConnectError(f"Supabase Auth refused the service key ({code})", hint="check supabase.service_key")

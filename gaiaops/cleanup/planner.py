@@ -18,7 +18,7 @@ from gaiaops import emails
 from gaiaops.cleanup import counting, graph, preflight, statements
 from gaiaops.cleanup.archive import private_file
 from gaiaops.cleanup.graph import Graph
-from gaiaops.cleanup.plan import Plan
+from gaiaops.cleanup.plan import Plan, User, users_of
 from gaiaops.cleanup.selection import Selection, Verdict, cap, choose_tags
 from gaiaops.errors import RefusedError, located
 from gaiaops.postgres import catalog, copytext, guard
@@ -66,6 +66,20 @@ def make(registry: Registry, env: Environment, options: Options, users_file: Pat
                 guard.begin_read_sql(session.timeouts) + "; SET LOCAL jit = off; SET LOCAL work_mem = '64MB'"
             )
             return _plan(_Work(session, found, facts, env, options, selection, registry), users_file), found
+
+
+def listed(registry: Registry, users_file: Path) -> Iterator[User]:
+    """The users of a plan, with the rule that matched each."""
+    tags = tuple(registry.tags)
+    for number, key, address in users_of(users_file):
+        yield User(number, key, address, f"+{emails.classify(address, tags).tag}")
+
+
+def still_fits(registry: Registry, env: Environment, plan: Plan) -> bool:
+    """Whether a begun plan can be gone on with: the server and the schema are what they were."""
+    with located(env.name), pg.reading(env.postgres_url(), env.timeouts, COMMAND) as session:
+        facts = catalog.facts(session)
+        return facts.server == plan.server and read_graph(registry, session).fingerprint() == plan.fingerprint
 
 
 def plan_timeouts(env: Environment) -> Timeouts:

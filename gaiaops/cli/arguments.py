@@ -11,6 +11,8 @@ from gaiaops.errors import GaiaopsError
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+    from gaiaops.registry.model import Registry
+
 FORMATS = ("table", "vertical", "csv", "tsv", "json", "jsonl", "markdown", "html")
 if TYPE_CHECKING:
     _ParamType = click.ParamType[Any]
@@ -30,14 +32,14 @@ class EnvironmentType(_ParamType):
         from click.shell_completion import CompletionItem
 
         try:
-            names = _registry_names(ctx)
+            names = _registry(ctx).names()
         except GaiaopsError:
             names = []
         return [CompletionItem(name) for name in (*names, *self.extra) if name.startswith(incomplete)]
 
 
-def _registry_names(ctx: click.Context) -> list[str]:
-    """Names and aliases of the registry the command line names; the sandbox is looked at, never started."""
+def _registry(ctx: click.Context) -> Registry:
+    """The registry the command line names; the sandbox is looked at, never started."""
     from gaiaops import registry
 
     options = ctx.find_root().params
@@ -46,7 +48,7 @@ def _registry_names(ctx: click.Context) -> list[str]:
         from gaiaops.sandbox.layout import Layout
 
         file = str(Layout.default().registry)
-    return registry.load(file).names()
+    return registry.load(file)
 
 
 class DurationType(_ParamType):
@@ -65,6 +67,53 @@ class DurationType(_ParamType):
             self.fail(str(error), param, ctx)
 
 
+class AgeType(_ParamType):
+    """An age: 12h, 7d, 4w; (its text, milliseconds)."""
+
+    name = "age"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
+        from gaiaops.registry.durations import parse_age
+
+        try:
+            return str(value).strip(), parse_age(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class TagType(_ParamType):
+    """An address tag; completed from the registry, checked by the clean-up."""
+
+    name = "tag"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        try:
+            tags = list(_registry(ctx).tags)
+        except GaiaopsError:
+            tags = []
+        return [CompletionItem(tag) for tag in tags if tag.startswith(incomplete)]
+
+
+class RunType(_ParamType):
+    """A clean-up's id, or its beginning."""
+
+    name = "run"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        from gaiaops.registry.paths import data_home
+
+        folder = data_home() / "runs"
+        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        return [CompletionItem(name) for name in sorted(names, reverse=True) if name.startswith(incomplete or "2")]
+
+
 ENVIRONMENT = EnvironmentType()
 ENVIRONMENT_OR_ALL = EnvironmentType("all")
 DURATION = DurationType()
+AGE = AgeType()
+TAG = TagType()
+RUN = RunType()

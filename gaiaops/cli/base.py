@@ -84,22 +84,30 @@ def check_confirmable(env: Environment, given: str | None) -> None:
         )
     if given is None and not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise RefusedError(
-            "a change to a protected environment needs its name",
+            f"a change to {'a protected' if env.protected else 'an'} environment needs its name",
             hint=f"add --confirm {env.name}",
             environment=env.name,
         )
 
 
-def confirm(env: Environment, given: str | None, question: str) -> None:
-    """Asks for the environment's name, typed by hand; off a terminal only --confirm NAME will do.
+def confirm(env: Environment, given: str | None, question: str, *, number: int | None = None) -> None:
+    """Asks for the environment's name, typed by hand, and for a number too where one is given; off a terminal only
+    --confirm NAME will do.
 
-    Raises RefusedError. A protected environment is the caller's case: others are not asked.
+    Raises RefusedError. Whether to ask at all is the caller's case.
     """
     check_confirmable(env, given)
     if given is not None:
         return
-    click.echo(f"{question}\nType the environment's name to go on: ", nl=False, err=True)
-    if sys.stdin.readline().strip() != env.name:
+    click.echo(question, err=True)
+    _typed(env, "the environment's name", env.name)
+    if number is not None:
+        _typed(env, "the number of users", str(number))
+
+
+def _typed(env: Environment, what: str, wanted: str) -> None:
+    click.echo(f"Type {what} to go on: ", nl=False, err=True)
+    if sys.stdin.readline().strip() != wanted:
         raise RefusedError("not confirmed; nothing was changed", environment=env.name)
 
 

@@ -179,7 +179,8 @@ def _write(context: base.Context, env: Environment, parsed: Script, options: dic
 
     if env.protected:
         base.check_confirmable(env, options["confirm"])
-    with trail.change(env.name, "query", sql="\n".join(s.text for s in parsed.statements)) as record:
+    sha256 = trail.digest("\n".join(statement.text for statement in parsed.statements))
+    with trail.change(env.name, "query", sha256=sha256) as record:
         wire = formats.wire_of(_format(options))
         with run.write(context.registry(), env, parsed, wire, options["timeout"]) as writing:
             record.server = "/".join(writing.identity)

@@ -41,8 +41,8 @@ def standard_output() -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file that appears under its name when everything was written, and not before.
+def whole_file(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
+    """A file that appears under its name when everything was written, and not before; `private` is mode 0600.
 
     Devices and pipes are written directly. Raises UsageError where it cannot be created, StatementError
     where writing fails (a full disk); then the old file, if any, is still there.
@@ -60,7 +60,8 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
                 raise PermissionError(13, "Permission denied")
             handle, name = tempfile.mkstemp(prefix=f".{target.name[:50]}.", suffix=".part", dir=target.parent)
             out = os.fdopen(handle, "wb", buffering=_BUFFER)
-            os.fchmod(handle, stat.S_IMODE(mode) if mode is not None else 0o666 & ~_umask())
+            kept = stat.S_IMODE(mode) if mode is not None else 0o666 & ~_umask()
+            os.fchmod(handle, 0o600 if private else kept)
     except OSError as error:
         raise UsageError(
             f"cannot write {path}: {error.strerror}", hint="name a file in a folder that you can write to"

@@ -6,6 +6,7 @@ import re
 
 _MILLISECONDS = {"ms": 1, "s": 1000, "min": 60_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d)?\s*", re.ASCII)
+_AGE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(s|min|m|h|d|w|y)\s*", re.ASCII)
 _LONGEST = 2**31 - 1  # PostgreSQL keeps timeouts as a signed 32-bit number of milliseconds
 
 
@@ -36,3 +37,21 @@ def show_duration(milliseconds: int) -> str:
         if milliseconds and milliseconds % _MILLISECONDS[unit] == 0:
             return f"{milliseconds // _MILLISECONDS[unit]}{unit}"
     return f"{milliseconds}ms"
+
+
+def parse_age(text: str) -> int:
+    """Milliseconds of an age, which may be long and needs its unit.
+
+    >>> parse_age("7d"), parse_age("2w") == parse_age("14d"), parse_age("1y") == parse_age("365d")
+    (604800000, True, True)
+
+    Raises ValueError where the text is no age.
+    """
+    match = _AGE.fullmatch(text)
+    if match is None:
+        raise ValueError(f"not an age: {text!r} (write 12h, 7d, 4w or 1y)")
+    units = {**_MILLISECONDS, "w": 7 * 86_400_000, "y": 365 * 86_400_000}
+    milliseconds = round(float(match[1]) * units[match[2]])
+    if milliseconds > 1000 * units["y"]:
+        raise ValueError(f"too long: {text!r}")
+    return milliseconds

@@ -1,0 +1,88 @@
+"""Past runs: what is shown of them, which one is to be gone on with, and which are old enough to go."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from gaiaops.cleanup import archive
+from gaiaops.cleanup.archive import Run
+from gaiaops.cleanup.journal import State
+from gaiaops.cleanup.plan import Plan
+from gaiaops.cleanup.planner import Options
+from gaiaops.cleanup.selection import choose_tags
+from gaiaops.errors import GaiaopsError, RefusedError
+from gaiaops.registry.model import Environment, Registry
+
+
+def unfinished(registry: Registry, env: Environment, options: Options) -> tuple[Run | None, list[str]]:
+    """The run that the same command left unfinished, and the ids of other unfinished ones of the environment.
+
+    The same command takes the same tags and ages and keeps the same people.
+    """
+    tags = choose_tags(env, registry.tags, options.tags, options.max_users)
+    same, others = None, []
+    for run in archive.every():
+        try:
+            plan = run.plan()
+        except GaiaopsError:
+            continue  # it is in the list of runs, with what is wrong
+        if plan.environment != env.name or run.state().word != "unfinished":
+            continue
+        mine = (set(plan.tags), plan.older_than, set(plan.keep), plan.allow_collateral)
+        if same is None and mine == (set(tags), options.older_text, set(options.keep), options.allow_collateral):
+            same = run
+        else:
+            others.append(run.id)
+    return same, others
+
+
+def document(run: Run, plan: Plan, state: State, *, outstanding: bool) -> dict[str, Any]:
+    """What `runs` says of a run. `outstanding`: whether its environment has a Redis whose entries are to go."""
+    left = sum(state.committed[number].users for number in state.uncached) if outstanding else 0
+    return {
+        "users": state.users,
+        "rows": state.rows,
+        "set": state.set,
+        "state": state.word,
+        "ended": state.ended,
+        "segments": len(state.committed),
+        "doubtful_segments": len(state.doubtful),
+        "tables": {name: {"deleted": d, "changed": c} for name, (d, c) in state.by_table().items()},
+        "skipped": dict(state.skipped),
+        "cache_outstanding": left,
+        "auth": dict(Counter(outcome.partition(":")[0] for outcome in state.auth.values())),
+        "restored_users": sorted(state.restored_users),
+        "archive": str(run.folder),
+        "bytes": size(run.folder),
+        "plan_sha256": plan.sha256,
+    }
+
+
+def size(folder: Path) -> int:
+    """Bytes of a run's files."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def expire(milliseconds: int) -> tuple[list[str], list[str]]:
+    """Removes the archives of finished runs older than this; gives the ids removed and those kept as unfinished.
+
+    A run's age is counted from its last change.
+    """
+    before = time.time() - milliseconds / 1000
+    removed, kept = [], []
+    for run in archive.every():
+        if max((path.stat().st_mtime for path in run.folder.rglob("*")), default=0.0) > before:
+            continue
+        if run.state().word == "unfinished":
+            kept.append(run.id)
+            continue
+        try:
+            with run.lock():
+                archive.remove(run.folder)
+                removed.append(run.id)
+        except RefusedError:
+            kept.append(run.id)
+    return removed, kept

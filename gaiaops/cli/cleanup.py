@@ -1,0 +1,297 @@
+"""`gaiaops cleanup`: plan, show, ask, apply, tell."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gaiaops.cli import base
+from gaiaops.cli.arguments import AGE, ENVIRONMENT, TAG
+from gaiaops.cli.progress import Progress, Stop
+from gaiaops.errors import GaiaopsError, InterruptedRunError, StatementError, UsageError
+
+if TYPE_CHECKING:
+    from gaiaops.cleanup.apply import Outcome
+    from gaiaops.cleanup.archive import Run
+    from gaiaops.cleanup.auth_users import AuthOutcome
+    from gaiaops.cleanup.plan import Plan, User
+    from gaiaops.cleanup.planner import Options
+    from gaiaops.registry.model import Environment, Registry
+
+_PLANNED = ("tag", "older_than", "keep", "max_users", "allow_collateral", "save_plan")
+
+
+@click.command("cleanup")
+@click.argument("env", type=ENVIRONMENT)
+@click.option("--dry-run", is_flag=True, help="Print the plan; nothing is changed.")
+@click.option("--save-plan", metavar="FILE", help="Write the plan to FILE; nothing is changed.")
+@click.option("--plan", "plan_file", metavar="FILE", help="Apply a saved plan, and only that.")
+@click.option("--tag", type=TAG, multiple=True, help="Take users of this tag (again for more).")
+@click.option("--older-than", type=AGE, metavar="AGE", help="Only users created before: 12h, 7d, 4w.")
+@click.option("--keep", metavar="ADDRESS", multiple=True, help="Leave this address or @domain alone.")
+@click.option("--max-users", type=click.IntRange(min=0), help="Take up to so many.  [default: 5 %, at most 1000]")
+@click.option("--allow-collateral", is_flag=True, help="Let rows of other people go with the users they hang on.")
+@click.option("--supabase", is_flag=True, help="Delete auth records that no environment needs, softly.")
+@click.option("--hard", is_flag=True, help="With --supabase: delete them for good.")
+@click.option("--confirm", metavar="ENV", help="The environment's name, where there is no terminal to type it.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@click.pass_obj
+def command(context: base.Context, /, **options: Any) -> None:
+    """Purge the test users of ENV: those tagged for another environment.
+
+    Shows who goes and what goes with them, asks for the environment's name, and takes the rows out in small
+    batches. Every row is in a synced archive before it is gone from the database; `gaiaops restore RUN` puts
+    it back. Killed or interrupted, the same command finishes the job.
+
+    \b
+    Examples:
+      gaiaops cleanup production --dry-run
+      gaiaops cleanup production --keep qa+dev@example.com
+      gaiaops cleanup staging --tag dev --older-than 7d --confirm staging
+      gaiaops cleanup production --save-plan plan.jsonl
+      gaiaops cleanup production --plan plan.jsonl
+    """
+    _check(options)
+    registry = context.registry()
+    env = registry.environment(options["env"])
+    acting = not (options["dry_run"] or options["save_plan"])
+    if acting:
+        base.check_confirmable(env, options["confirm"])
+    with tempfile.TemporaryDirectory(prefix="gaiaops-") as folder:
+        users_file = Path(folder) / "users.copy"
+        if options["plan_file"]:
+            _apply_saved(registry, env, users_file, options, acting)
+        elif acting:
+            _go(registry, env, users_file, options)
+        else:
+            _only_plan(registry, env, users_file, options)
+
+
+def _check(options: dict[str, Any]) -> None:
+    if options["hard"] and not options["supabase"]:
+        raise UsageError("--hard is for --supabase", hint="without it auth records are left alone")
+    given = [name for name in _PLANNED if options[name]]
+    if options["plan_file"] and given:
+        raise UsageError(f"--{given[0].replace('_', '-')} belongs to making a plan", hint="a saved plan has it in it")
+
+
+def _asked(options: dict[str, Any]) -> Options:
+    from gaiaops.cleanup.planner import Options
+
+    text, age = options["older_than"] or ("", None)
+    return Options(
+        tags=tuple(options["tag"]),
+        older_than=age,
+        older_text=text,
+        keep=tuple(options["keep"]),
+        max_users=options["max_users"],
+        allow_collateral=options["allow_collateral"],
+    )
+
+
+def _only_plan(registry: Registry, env: Environment, users_file: Path, options: dict[str, Any]) -> None:
+    from gaiaops.cleanup import plan as plans
+    from gaiaops.cleanup import planner
+    from gaiaops.output import files
+
+    plan, _ = planner.make(registry, env, _asked(options), users_file)
+    if options["save_plan"]:
+        with files.whole_file(Path(options["save_plan"]), private=True) as out:
+            plans.save(plan, planner.listed(registry, users_file), out)
+        base.notice(
+            f"plan of {plan.users} users saved; apply it with: gaiaops cleanup {env.name} --plan {options['save_plan']}"
+        )
+    if options["dry_run"] or options["as_json"]:
+        _show(registry, plan, users_file, options)
+    _show_refusals(plan)
+
+
+def _apply_saved(registry: Registry, env: Environment, users_file: Path, options: dict[str, Any], acting: bool) -> None:
+    from gaiaops.cleanup import archive, saved
+
+    plan = saved.load(registry, env, Path(options["plan_file"]), users_file)
+    if not acting:
+        _show(registry, plan, users_file, options)
+        _show_refusals(plan)
+        return
+    saved.check(plan)
+    begun = [run for run in archive.every() if run.id == plan.id]
+    _confirm(registry, env, plan, users_file, options)
+    _apply(registry, env, begun[0] if begun else archive.create(plan, users_file), options)
+
+
+def _go(registry: Registry, env: Environment, users_file: Path, options: dict[str, Any]) -> None:
+    """Goes on with what the same command left unfinished, else makes a plan, shows it, asks and applies it."""
+    from gaiaops.cleanup import archive, planner, runs, saved
+
+    asked = _asked(options)
+    run, others = runs.unfinished(registry, env, asked)
+    for other in others:
+        base.warn(f"[{env.name}] run {other} is unfinished; its own command finishes it, gaiaops runs {other} shows it")
+    if run is not None and planner.still_fits(registry, env, run.plan()):
+        state, planned = run.state(), run.plan().users
+        base.notice(f"run {run.id} was not finished ({state.users} of {planned} users are gone): going on with it")
+        _ask(env, f"Up to {planned - state.users} users of {env.name} go.", planned - state.users, options)
+        _apply(registry, env, run, options)
+        return
+    plan, _ = planner.make(registry, env, asked, users_file)
+    if plan.users == 0:
+        if options["as_json"]:
+            _show(registry, plan, users_file, options)
+        base.notice(
+            f"[{env.name}] nothing to do: no user is tagged {', '.join(plan.tags) or 'for another environment'}"
+        )
+        return
+    if plan.refusals:
+        _show(registry, plan, users_file, {**options, "as_json": False}, err=True)
+    saved.check(plan)
+    _confirm(registry, env, plan, users_file, options)
+    _apply(registry, env, archive.create(plan, users_file), options)
+
+
+def _confirm(registry: Registry, env: Environment, plan: Plan, users_file: Path, options: dict[str, Any]) -> None:
+    _show(registry, plan, users_file, {**options, "as_json": False}, err=True)
+    rows = f"{plan.users} users and {plan.deletes - plan.users} rows that hang on them go from {env.name}."
+    _ask(env, f"\n{rows}", plan.users, options)
+
+
+def _ask(env: Environment, question: str, users: int, options: dict[str, Any]) -> None:
+    if options["supabase"]:
+        kind = "for good" if options["hard"] else "softly"
+        question += f"\nTheir auth records go too ({kind}) where no environment has them any more."
+    base.confirm(env, options["confirm"], question, number=users if env.protected else None)
+
+
+def _apply(registry: Registry, env: Environment, run: Run, options: dict[str, Any]) -> None:
+    from gaiaops import trail
+    from gaiaops.cleanup import apply
+
+    plan, stop, progress = run.plan(), Stop(), Progress("users")
+    auth: AuthOutcome | None = None
+    with trail.change(env.name, "cleanup", sha256=plan.sha256) as record, stop.listening():
+        record.server, record.outcome = plan.server, trail.PARTLY
+        try:
+            done = apply.apply(registry, env, run, apply.Hooks(_counted(progress, record), stop, base.notice))
+            record.rows = done.rows
+        except GaiaopsError as error:
+            error.hint = error.hint or f"what was committed is archived; gaiaops runs {run.id}"
+            raise
+        finally:
+            progress.clear()
+        if options["supabase"] and not done.interrupted:
+            auth = _auth(registry, run, options, stop)
+        _tell(env, run, done, auth, options)
+
+
+def _counted(progress: Progress, record: Any) -> Any:
+    def hear(done: int, total: int, rows: int) -> None:
+        record.rows = rows
+        progress(done, total, rows)
+
+    return hear
+
+
+def _auth(registry: Registry, run: Run, options: dict[str, Any], stop: Stop) -> AuthOutcome:
+    from gaiaops import trail
+    from gaiaops.cleanup import auth_users
+
+    with trail.change("supabase", "cleanup", sha256=run.plan().sha256) as record:
+        done = auth_users.remove(registry, run, hard=options["hard"], stop=stop)
+        record.rows = done.deleted
+    return done
+
+
+def _tell(env: Environment, run: Run, done: Outcome, auth: AuthOutcome | None, options: dict[str, Any]) -> None:
+    """What went, what was skipped and why, where the archive is, and how it comes back."""
+    from gaiaops.cleanup import runs
+    from gaiaops.output import purge, report
+    from gaiaops.output.cells import label
+
+    if options["as_json"]:
+        plan, state = run.plan(), run.state()
+        body = purge.run_document(run.id, _builtins(plan), runs.document(run, plan, state, outstanding=bool(env.redis)))
+        click.echo(report.document({"run": body}))
+    tables = ", ".join(
+        f"{t.rpartition('.')[2]} {d or c}{'' if d else ' changed'}" for t, (d, c) in run.state().by_table().items()
+    )
+    base.notice(f"[{env.name}] purged {done.users} users: {done.rows} rows deleted, {done.set} changed ({tables})")
+    if done.gone:
+        base.notice(f"{done.gone} users were gone already")
+    for address, why in itertools.islice(done.skipped.items(), 20):
+        base.notice(f"skipped: {label(address)}: {why}")
+    if len(done.skipped) > 20:
+        base.notice(f"… and {len(done.skipped) - 20} more skipped: gaiaops runs {run.id}")
+    if done.cache_removed:
+        base.notice(f"{done.cache_removed} Redis entries removed")
+    if auth is not None:
+        base.notice(f"Supabase Auth: {auth.deleted} deleted, {auth.absent} not there, {len(auth.kept)} kept")
+        for address, why in itertools.islice(auth.kept.items(), 20):
+            base.notice(f"kept in Supabase Auth: {label(address)}: {why}")
+    base.notice(f"archive: {run.folder}\nrestore: gaiaops restore {run.id}")
+    _raise(env, run, done, auth)
+
+
+def _raise(env: Environment, run: Run, done: Outcome, auth: AuthOutcome | None) -> None:
+    again = "run the same command again to finish"
+    if done.interrupted:
+        raise InterruptedRunError(f"interrupted: {done.left} users are left", hint=again, environment=env.name)
+    if done.cache_left:
+        why = done.cache_failure or "unknown"
+        raise StatementError(
+            f"Redis entries of {done.cache_left} purged users are still there: {why}", hint=again, environment=env.name
+        )
+    if done.left:
+        raise StatementError(f"{done.left} users could not be purged", hint=again, environment=env.name)
+    if auth is not None and auth.failure:
+        raise StatementError(
+            f"some auth records could not be deleted: {auth.failure}", hint=again, environment=env.name
+        )
+
+
+def _show(registry: Registry, plan: Plan, users_file: Path, options: dict[str, Any], *, err: bool = False) -> None:
+    from gaiaops.cleanup import planner
+    from gaiaops.output import purge
+
+    if options["as_json"]:
+        with _json_stream() as write:
+            write(plan, planner.listed(registry, users_file))
+        return
+    first = [_builtins(user) for user in itertools.islice(planner.listed(registry, users_file), purge.SHOWN_USERS)]
+    click.echo(purge.plan_text(_builtins(plan), first), err=err)
+
+
+@contextmanager
+def _json_stream() -> Iterator[Any]:
+    """Writes {"plan": {…, "listed": [users …]}} without holding all users at once."""
+    import msgspec
+
+    from gaiaops.output import files
+
+    with files.standard_output() as out:
+
+        def write(plan: Plan, users: Iterator[User]) -> None:
+            body = msgspec.json.encode(plan)
+            out.write(b'{"plan": ' + body[:-1] + b', "listed": [')
+            for i, user in enumerate(users):
+                out.write((b",\n" if i else b"\n") + msgspec.json.encode(user))
+            out.write(b"]}}\n")
+
+        yield write
+
+
+def _show_refusals(plan: Plan) -> None:
+    for refusal in plan.refusals:
+        base.warn(f"[{plan.environment}] would be refused: {refusal}")
+
+
+def _builtins(value: object) -> dict[str, Any]:
+    import msgspec
+
+    found: dict[str, Any] = msgspec.to_builtins(value)
+    return found

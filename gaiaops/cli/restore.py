@@ -1,0 +1,95 @@
+"""`gaiaops restore`: puts back what a clean-up removed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gaiaops.cli import base
+from gaiaops.cli.arguments import RUN
+from gaiaops.cli.progress import Progress, Stop
+from gaiaops.errors import InterruptedRunError, StatementError
+
+if TYPE_CHECKING:
+    from gaiaops.cleanup.undo import Restored
+    from gaiaops.registry.model import Environment
+
+
+@click.command("restore")
+@click.argument("run", type=RUN)
+@click.option("--user", metavar="ADDRESS", help="Only this person.")
+@click.option("--dry-run", is_flag=True, help="Compare the archive with the database; nothing is changed.")
+@click.option("--confirm", metavar="ENV", help="The environment's name, where there is no terminal to type it.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@click.pass_obj
+def command(context: base.Context, /, **options: Any) -> None:
+    """Put back what the clean-up RUN removed.
+
+    Rows that are there again are compared and reported, never overwritten; columns that were set to NULL are
+    set back only where they still are NULL. The archive's hashes, the server and the schema are checked first.
+
+    \b
+    Examples:
+      gaiaops restore 20261122-042441-production-526b
+      gaiaops restore 20261122 --user jason+dev@example.com
+      gaiaops restore 20261122 --dry-run
+    """
+    from gaiaops import trail
+    from gaiaops.cleanup import apply, archive, restore
+
+    run = archive.find(options["run"])
+    plan, registry = run.plan(), context.registry()
+    env = registry.environment(plan.environment)
+    wanted = restore.Options(options["user"], options["dry_run"])
+    stop, progress = Stop(), Progress("segments")
+    if options["dry_run"]:
+        with stop.listening():
+            done = restore.restore(registry, env, run, wanted, apply.Hooks(progress, stop, base.notice))
+        _tell(env, done, options)
+        return
+    base.check_confirmable(env, options["confirm"])
+    who = options["user"] or f"{run.state().users} users"
+    base.confirm(env, options["confirm"], f"{who} and what hung on them go back into {env.name}.")
+    with trail.change(env.name, "restore", sha256=plan.sha256) as record, stop.listening():
+        record.server, record.outcome = plan.server, trail.PARTLY
+
+        def hear(done: int, total: int, rows: int) -> None:
+            record.rows = rows
+            progress(done, total, rows)
+
+        try:
+            done = restore.restore(registry, env, run, wanted, apply.Hooks(hear, stop, base.notice))
+            record.rows = done.rows
+        finally:
+            progress.clear()
+        _tell(env, done, options)
+
+
+def _tell(env: Environment, done: Restored, options: dict[str, Any]) -> None:
+    import msgspec
+
+    from gaiaops.output import purge, report
+
+    body = msgspec.to_builtins(done)
+    dry = options["dry_run"]
+    if options["as_json"]:
+        click.echo(report.document({"restore": {"dry_run": dry, **body}}))
+    else:
+        text = purge.restore_text(body)
+        if text:
+            click.echo(text)
+    changed = sum(done.set_back.values())
+    verb = "would come back" if dry else "came back"
+    base.notice(f"[{env.name}] {done.rows} rows {verb}, {changed} {'would be' if dry else 'were'} set back")
+    if done.interrupted:
+        raise InterruptedRunError("interrupted", hint="run it again to go on", environment=env.name)
+    lost = sum(done.conflicting.values()) + sum(done.orphaned.values())
+    if lost and not dry:
+        raise StatementError(
+            f"{lost} rows could not come back: a unique value is taken, or what they belong to is not there",
+            hint="the table above says which; the archive still has them",
+            environment=env.name,
+        )
+    if done.differ:
+        base.warn(f"[{env.name}] {sum(done.differ.values())} rows are there otherwise and were left as they are")
