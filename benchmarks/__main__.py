@@ -16,6 +16,7 @@ FIGURES = {
     "bulk_csv": True,
     "bulk_table": True,
     "bulk_jsonl": True,
+    "purge": False,  # it fills a database of its own
 }
 
 

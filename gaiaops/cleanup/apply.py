@@ -22,8 +22,8 @@ from gaiaops.cleanup.worker import Shared, Worker
 from gaiaops.errors import RefusedError, StatementError, located
 from gaiaops.postgres import catalog
 from gaiaops.postgres import session as pg
-from gaiaops.postgres.catalog import Facts
 from gaiaops.postgres.session import Session
+from gaiaops.postgres.shape import Facts
 from gaiaops.registry.model import Environment, Registry, Timeouts
 
 # Advisory locks are per database; these two numbers are ours ("gaia", 1).

@@ -14,12 +14,12 @@ from contextlib import AbstractContextManager
 
 import msgspec
 
-from gaiaops.cleanup import statements
+from gaiaops.cleanup import keysets, takeout
 from gaiaops.cleanup.archive import Run, SegmentWriter
 from gaiaops.cleanup.graph import Graph
 from gaiaops.cleanup.journal import Section, Segment
 from gaiaops.cleanup.links import Action, Link
-from gaiaops.cleanup.statements import Step
+from gaiaops.cleanup.takeout import Step
 from gaiaops.errors import GaiaopsError, LostServerError, StatementError
 from gaiaops.postgres import queries
 from gaiaops.postgres.session import Session
@@ -113,11 +113,11 @@ class Batcher:
     def _lock(self, users: Mapping[int, bytes]) -> dict[str, list[int]]:
         """Locks the users and checks them again; gives those who are not as planned, by the reason."""
         self._use_index(True)
-        self._session.copy_in(f"COPY {statements.BATCH} FROM STDIN", [b"".join(users.values())])
-        if self._session.execute(statements.collect_users(self._graph, lock=True)) == len(users):
+        self._session.copy_in(f"COPY {keysets.BATCH} FROM STDIN", [b"".join(users.values())])
+        if self._session.execute(keysets.collect_users(self._graph, lock=True)) == len(users):
             return {}
         missed: dict[str, list[int]] = defaultdict(list)
-        for number, why in self._session.fetch(statements.missing_users(self._graph)):
+        for number, why in self._session.fetch(keysets.missing_users(self._graph)):
             missed[why].append(number)
         return dict(missed)
 
@@ -133,13 +133,13 @@ class Batcher:
 
     def _collect_by(self, link: Link) -> int:
         self._use_index(link.indexed)
-        return self._session.execute(statements.collect(self._graph, link, lock=True))
+        return self._session.execute(keysets.collect(self._graph, link, lock=True))
 
     def _check_blocks(self) -> None:
         for link in self._graph.links:
             if link.action is Action.BLOCK:
                 self._use_index(link.indexed)
-                found = self._session.fetch(statements.blocked(self._graph, link))
+                found = self._session.fetch(takeout.blocked(self._graph, link))
                 if found:
                     raise Excluded(
                         [row[0] for row in found], f"{link.name} refers to them, and the registry says block"
@@ -165,9 +165,7 @@ class Batcher:
             writer.discard()
             raise
 
-    def _delete(
-        self, writer: SegmentWriter, group: statements.Group, number: int, expected: dict[int, list[int]]
-    ) -> None:
+    def _delete(self, writer: SegmentWriter, group: takeout.Group, number: int, expected: dict[int, list[int]]) -> None:
         read = {step.table: self._archive(writer, step, number) for step in group.steps if step.reads}
         for step in group.steps:
             if not step.reads:
@@ -230,7 +228,7 @@ class Batcher:
             table = self._graph.tables[oid]
             if not table.triggers:
                 continue
-            for sql, indexed in statements.remaining(self._graph, oid):
+            for sql, indexed in takeout.remaining(self._graph, oid):
                 self._use_index(indexed)
                 if self._session.fetch(sql):
                     raise self._diverted(oid, "rows are still there after they were deleted")
@@ -261,14 +259,14 @@ class Batcher:
             self._session.exchange.command(f"SET LOCAL enable_seqscan = {'off' if indexed else 'on'}")
             self._scan = not indexed
 
-    def _compile(self, group: tuple[int, ...]) -> tuple[list[Step], statements.Group]:
+    def _compile(self, group: tuple[int, ...]) -> tuple[list[Step], takeout.Group]:
         graph = self._graph
         changes = [k for oid in group for k in graph.into(oid, Action.NULL, Action.DEFAULT)]
-        updates = [statements.sets(graph, link) for link in changes]
+        updates = [takeout.sets(graph, link) for link in changes]
         if len(group) > 1:
-            steps = tuple(statements.reads_keyed(graph, oid) for oid in group)
-            return updates, statements.Group(steps, statements.deletes_group(graph, group), group)
+            steps = tuple(takeout.reads_keyed(graph, oid) for oid in group)
+            return updates, takeout.Group(steps, takeout.deletes_group(graph, group), group)
         (oid,) = group
         if oid in graph.keysets:
-            return updates, statements.Group((statements.takes_keyed(graph, oid),))
-        return updates, statements.Group(tuple(statements.takes(graph, link) for link in graph.takers(oid)))
+            return updates, takeout.Group((takeout.takes_keyed(graph, oid),))
+        return updates, takeout.Group(tuple(takeout.takes(graph, link) for link in graph.takers(oid)))

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 import msgspec
 
-from gaiaops.cleanup import statements
+from gaiaops.cleanup import conditions, entries, keysets
 from gaiaops.cleanup.graph import Graph
 from gaiaops.cleanup.links import Action, Link
 from gaiaops.cleanup.plan import Collateral, Reason, TablePlan
-from gaiaops.postgres.catalog import Table
 from gaiaops.postgres.session import Session
+from gaiaops.postgres.shape import Table
 
 _HEAVY = 1_000  # rows of one user in one table that are worth a look when batches are made
+_LISTED = 1_000  # Redis keys in a plan; of more only the number
 _NAMED = 20  # people whose rows are collateral, named in a plan
 
 
@@ -24,13 +26,30 @@ class Counts(msgspec.Struct):
     collateral: list[Collateral]
     deleted: dict[int, int]
     heavy: dict[int, int]
+    cache_keys: dict[str, int]
+    cache_entries: list[str]
 
 
-def count(session: Session, graph: Graph) -> Counts:
-    """Fills the key sets and counts along every link. Needs the plan's temporary tables, filled."""
+def count(session: Session, graph: Graph, user_keys: Sequence[str]) -> Counts:
+    """Fills the key sets and counts along every link. Needs the plan's temporary tables, filled.
+
+    `user_keys` are the templates of Redis keys; the keys themselves are given where they are few.
+    """
     counter = _Counter(session, graph)
     counter.collect()
-    return counter.counts()
+    counts = counter.counts()
+    by_name = {graph.tables[oid].name: oid for oid in counts.deleted}
+    for text in user_keys:
+        template = entries.parse(text)
+        oid = by_name.get(template.table)
+        if oid is not None and graph.tables[oid].column(template.column):
+            counts.cache_keys[text] = counts.deleted[oid]
+    if sum(counts.cache_keys.values()) <= _LISTED:
+        for text in counts.cache_keys:
+            template = entries.parse(text)
+            values = counter.values(by_name[template.table], template.column)
+            counts.cache_entries += [template.key(value).decode() for value in values]
+    return counts
 
 
 class _Counter:
@@ -44,7 +63,7 @@ class _Counter:
     def collect(self) -> None:
         """Fills the key sets, parents first; a circle is walked until it gives nothing new."""
         graph = self.graph
-        if fill := statements.fill_keyset(graph):
+        if fill := keysets.fill_keyset(graph):
             self.session.execute(fill)
         self.session.execute(f"ANALYZE {graph.keysets[graph.users].name}")
         for group in reversed(graph.groups):
@@ -59,7 +78,7 @@ class _Counter:
                 self.session.execute(f"ANALYZE {graph.keysets[oid].name}")
 
     def _add(self, link: Link) -> int:
-        rows = self.session.execute(statements.collect(self.graph, link, lock=False))
+        rows = self.session.execute(keysets.collect(self.graph, link, lock=False))
         if rows:
             self._because(link, rows)
         return rows
@@ -83,7 +102,7 @@ class _Counter:
                     plans.append(TablePlan(graph.tables[oid].name, "delete", rows, self.foreign[oid], reasons))
         plans += self._others()
         found = [self._owners(oid, link) for oid, number in self.foreign.items() if number for link in self._ways(oid)]
-        return Counts(plans, [entry for entries in found for entry in entries], deleted, dict(self.heavy))
+        return Counts(plans, [entry for some in found for entry in some], deleted, dict(self.heavy), {}, [])
 
     def _keyed(self, oid: int) -> int:
         rows, foreign = self.session.fetch(
@@ -113,7 +132,7 @@ class _Counter:
         graph, parts = self.graph, []
         for link, source in self._sources(oid):
             per_user = (
-                f"SELECT d.g_n, count(*) AS rows, count(*) FILTER (WHERE {statements.inherited(graph, link)}) AS others"
+                f"SELECT d.g_n, count(*) AS rows, count(*) FILTER (WHERE {conditions.inherited(graph, link)}) AS others"
                 f" FROM {source} GROUP BY 1"
             )
             sql = (
@@ -130,12 +149,12 @@ class _Counter:
         for link in graph.takers(oid):
             source = (
                 f"{graph.tables[oid].sql} AS t JOIN {graph.keysets[link.parent].name} AS d"
-                f" ON {statements.match(graph, link, 't', 'd')}{''.join(earlier)}"
+                f" ON {conditions.match(graph, link, 't', 'd')}{''.join(earlier)}"
             )
             found.append((link, source))
             keyset = graph.keysets[link.parent].name
             earlier.append(
-                f" AND NOT EXISTS (SELECT FROM {keyset} AS e WHERE {statements.match(graph, link, 't', 'e')})"
+                f" AND NOT EXISTS (SELECT FROM {keyset} AS e WHERE {conditions.match(graph, link, 't', 'e')})"
             )
         return found
 
@@ -152,7 +171,7 @@ class _Counter:
             table = self.graph.tables[link.child]
             rows = self.session.fetch(
                 f"SELECT count(*) FROM {table.sql} AS t JOIN {self.graph.keysets[link.parent].name} AS d"
-                f" ON {statements.match(self.graph, link, 't', 'd')}{self._staying(link.child)}"
+                f" ON {conditions.match(self.graph, link, 't', 'd')}{self._staying(link.child)}"
             )[0][0]
             if rows:
                 reason = Reason(link.name, link.why, rows)
@@ -166,7 +185,7 @@ class _Counter:
             return " WHERE NOT EXISTS " + self._in_keyset(child)
         return "".join(
             f" AND NOT EXISTS (SELECT FROM {graph.keysets[link.parent].name} AS e"
-            f" WHERE {statements.match(graph, link, 't', 'e')})"
+            f" WHERE {conditions.match(graph, link, 't', 'e')})"
             for link in graph.out_of(child, Action.DELETE)
             if child in graph.doomed
         )
@@ -177,6 +196,18 @@ class _Counter:
         same = " AND ".join(f"k.{keyset.columns[name]} = t.{quoted[name]}" for name in keyset.key)
         return f"(SELECT FROM {keyset.name} AS k WHERE {same})"
 
+    def values(self, oid: int, column: str) -> list[str]:
+        """A column of the rows that go."""
+        found = self.graph.tables[oid].column(column)
+        if found is None:
+            return []
+        rows = [
+            row
+            for source, _ in self._ways(oid)
+            for row in self.session.fetch(f"SELECT t.{found.quoted}::text FROM {source}")
+        ]
+        return [row[0] for row in rows if row[0]]
+
     def _ways(self, oid: int) -> list[tuple[str, str]]:
         """(source, condition) under which `t` with `d.g_n` is somebody else's row."""
         graph = self.graph
@@ -185,15 +216,15 @@ class _Counter:
             quoted = {column.name: column.quoted for column in table.columns}
             same = " AND ".join(f"d.{keyset.columns[name]} = t.{quoted[name]}" for name in keyset.key)
             return [(f"{table.sql} AS t JOIN {keyset.name} AS d ON {same}", "d.g_foreign")]
-        return [(source, statements.inherited(graph, link)) for link, source in self._sources(oid)]
+        return [(source, conditions.inherited(graph, link)) for link, source in self._sources(oid)]
 
     def _owners(self, oid: int, way: tuple[str, str]) -> list[Collateral]:
         """Whose rows would go with whom; a row that names nobody hangs on one that does."""
         table: Table = self.graph.tables[oid]
         source, condition = way
         rows = self.session.fetch(
-            f"SELECT {statements.owner_address(self.graph, oid)} AS owner, count(*),"
+            f"SELECT {conditions.owner_address(self.graph, oid)} AS owner, count(*),"
             f" (array_agg(DISTINCT p.g_email))[1:{_NAMED}] FROM {source}"
-            f" JOIN {statements.PLAN} AS p ON p.g_n = d.g_n WHERE {condition} GROUP BY 1 ORDER BY 2 DESC LIMIT {_NAMED}"
+            f" JOIN {conditions.PLAN} AS p ON p.g_n = d.g_n WHERE {condition} GROUP BY 1 ORDER BY 2 DESC LIMIT {_NAMED}"
         )
         return [Collateral(table.name, owner or "", number, tuple(users)) for owner, number, users in rows]

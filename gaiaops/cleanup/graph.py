@@ -15,7 +15,7 @@ import msgspec
 
 from gaiaops.cleanup.links import Action, Link, from_foreign_key, from_reference, unclassified
 from gaiaops.errors import RefusedError
-from gaiaops.postgres.catalog import Catalog, Column, Table
+from gaiaops.postgres.shape import Catalog, Column, Table
 from gaiaops.registry.model import Reference
 
 

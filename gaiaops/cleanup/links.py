@@ -7,7 +7,7 @@ from enum import Enum
 
 import msgspec
 
-from gaiaops.postgres.catalog import Catalog, Column, ForeignKey, Table
+from gaiaops.postgres.shape import Catalog, Column, ForeignKey, Table
 from gaiaops.registry.model import Reference
 
 # Columns that say who did something, not whose the row is.

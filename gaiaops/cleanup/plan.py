@@ -56,7 +56,11 @@ class Collateral(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """Everything a purge would do. Times are the server's, in UTC; `heavy` gives the rows of users with many."""
+    """Everything a purge would do. Times are the server's, in UTC; `heavy` gives the rows of users with many.
+
+    `cache_keys` is Redis key template → number, `cache_entries` the keys themselves where there are at most 1,000:
+    whether they are in Redis is not asked.
+    """
 
     id: str
     environment: str
@@ -83,6 +87,7 @@ class Plan(msgspec.Struct, frozen=True):
     refusals: tuple[str, ...]
     heavy: dict[str, int]
     sha256: str
+    cache_entries: tuple[str, ...] = ()
     format: int = FORMAT
 
     @property

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from gaiaops import emails
-from gaiaops.cleanup import counting, graph, preflight, statements
+from gaiaops.cleanup import counting, graph, keysets, preflight
 from gaiaops.cleanup.archive import private_file
 from gaiaops.cleanup.graph import Graph
 from gaiaops.cleanup.plan import Plan, User, users_of
@@ -23,13 +23,14 @@ from gaiaops.cleanup.selection import Selection, Verdict, cap, choose_tags
 from gaiaops.errors import RefusedError, located
 from gaiaops.postgres import catalog, copytext, guard
 from gaiaops.postgres import session as pg
-from gaiaops.postgres.catalog import Facts
 from gaiaops.postgres.session import Session
+from gaiaops.postgres.shape import Facts
 from gaiaops.registry.model import Environment, Registry, Timeouts
 
 COMMAND = "cleanup"
 _GOOD_FOR = 24 * 3600  # seconds; each user is checked again under lock, however old the plan is
 _CHAINS = 100_000  # a bound, for addresses that all have a chain of tags of their own
+_SUGGESTED = 3  # users whom a refusal names
 _LISTED = 100  # addresses that are kept, protected or ambiguous, named in a plan
 
 
@@ -54,18 +55,21 @@ def make(registry: Registry, env: Environment, options: Options, users_file: Pat
         chosen = choose_tags(env, registry.tags, options.tags, options.max_users)
         selection = Selection(chosen, tuple(registry.tags), registry.protected, options.keep)
         pg.check_only_name(registry, env)
+        namesakes = pg.Namesakes(registry, env)
         with pg.changing(env.postgres_url(), plan_timeouts(env), COMMAND) as session:
             facts = catalog.facts(session)
             pg.check_pin(env, (facts.identifier, facts.database))
             if facts.standby:
                 raise RefusedError("this is a replica: it cannot be written", hint="name the primary in the registry")
             found = read_graph(registry, session)
-            for sql in statements.create_for_plan(found):
+            for sql in keysets.create_for_plan(found):
                 session.execute(sql)
             session.exchange.command(
                 guard.begin_read_sql(session.timeouts) + "; SET LOCAL jit = off; SET LOCAL work_mem = '64MB'"
             )
-            return _plan(_Work(session, found, facts, env, options, selection, registry), users_file), found
+            made = _plan(_Work(session, found, facts, env, options, selection, registry), users_file)
+            namesakes.check((facts.identifier, facts.database))
+            return made, found
 
 
 def listed(registry: Registry, users_file: Path) -> Iterator[User]:
@@ -91,8 +95,8 @@ def plan_timeouts(env: Environment) -> Timeouts:
 def read_graph(registry: Registry, session: Session) -> Graph:
     """The graph of what is there, around `users`."""
     read = catalog.read(session)
-    references = [(reference, read.find(session, reference.table)) for reference in registry.references]
-    return graph.build(read, read.find(session, "users"), references)
+    references = [(reference, catalog.find(session, read, reference.table)) for reference in registry.references]
+    return graph.build(read, catalog.find(session, read, "users"), references)
 
 
 class _Work(msgspec.Struct):
@@ -123,8 +127,8 @@ def _plan(work: _Work, users_file: Path) -> Plan:
     choice = _choose(work, users_file)
     _check_keep(work, choice)
     with users_file.open("rb") as file:
-        session.copy_in(statements.fill_plan(found), iter(lambda: file.read(1 << 18), b""))
-    counts = counting.count(session, found)
+        session.copy_in(keysets.fill_plan(found), iter(lambda: file.read(1 << 18), b""))
+    counts = counting.count(session, found, work.registry.user_keys if work.env.redis else ())
     refused = list(preflight.refusals(found, work.facts, counts.deleted))
     return Plan(
         id=f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{work.env.name}-{secrets.token_hex(2)}",
@@ -142,7 +146,8 @@ def _plan(work: _Work, users_file: Path) -> Plan:
         collateral=tuple(counts.collateral),
         allow_collateral=work.options.allow_collateral,
         max_users=work.options.max_users,
-        cache_keys=cache_counts(work, counts),
+        cache_keys=counts.cache_keys,
+        cache_entries=tuple(counts.cache_entries),
         ambiguous=tuple(choice.left.get(Verdict.AMBIGUOUS, ())),
         protected=tuple(choice.left.get(Verdict.PROTECTED, ())),
         younger=choice.younger,
@@ -166,7 +171,13 @@ def _refusals(work: _Work, taken: int, in_all: int, counts: counting.Counts) -> 
             yield f"{table.rows} rows of {table.reasons[0].reference} refer to them, and the registry says block"
     others = sum(table.collateral for table in counts.tables)
     if others and not work.options.allow_collateral:
-        yield f"{others} rows of other people would go too (--keep the users they hang on, or --allow-collateral)"
+        hosts = list(dict.fromkeys(user for entry in counts.collateral for user in entry.users))
+        keep = (
+            " ".join(f"--keep {host}" for host in hosts)
+            if len(hosts) <= _SUGGESTED
+            else "--keep the users they hang on"
+        )
+        yield f"{others} rows of other people would go too ({keep}, or --allow-collateral)"
 
 
 def _choose(work: _Work, users_file: Path) -> _Choice:
@@ -232,18 +243,6 @@ def _check_keep(work: _Work, choice: _Choice) -> None:
             f"SELECT FROM {users} WHERE lower(email::text) = lower(%(address)s) LIMIT 1", {"address": address}
         ):
             raise RefusedError(f"--keep {address}: no user has this address", hint="is it typed right?")
-
-
-def cache_counts(work: _Work, counts: counting.Counts) -> dict[str, int]:
-    """Redis key template → how many keys of it go. Entries are there or not: Redis is not asked."""
-    if work.env.redis is None:
-        return {}
-    rows = {table.table: table.rows for table in counts.tables if table.action == "delete"}
-    return {key: rows.get(_table_of(key), 0) for key in work.registry.user_keys}
-
-
-def _table_of(key: str) -> str:
-    return key.partition("{")[2].partition(".")[0]
 
 
 def _later(stamp: str, seconds: int) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from gaiaops.cleanup.graph import Graph
 from gaiaops.cleanup.links import Action, Link
-from gaiaops.postgres.catalog import Facts, Table
+from gaiaops.postgres.shape import Facts, Table
 
 _LARGE = 100_000  # rows: a scan of such a table for every deleted row is felt
 _TOO_SLOW = 5_000_000_000  # rows visited: some ten minutes, on a machine that does ten million a second

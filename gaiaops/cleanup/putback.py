@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from gaiaops.cleanup.graph import columns_sql
 from gaiaops.cleanup.journal import Section
 from gaiaops.errors import RefusedError
-from gaiaops.postgres.catalog import Catalog, Column, ForeignKey, Table
+from gaiaops.postgres.shape import Catalog, Column, ForeignKey, Table
 
 
 def check_compatible(catalog: Catalog, sections: Iterable[Section]) -> dict[str, Table]:

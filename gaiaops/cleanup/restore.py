@@ -47,7 +47,7 @@ def restore(registry: Registry, env: Environment, run: Run, options: Options, ho
         session = stack.enter_context(pg.changing(env.postgres_url(), timeouts, COMMAND))
         apply.check_server(session, env, plan.server)
         read = catalog.read(session)
-        users = read.find(session, "users")
+        users = catalog.find(session, read, "users")
         if users is not None:
             settle(session, run, users)
         state = run.state()

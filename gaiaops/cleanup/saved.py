@@ -8,6 +8,7 @@ from gaiaops.cleanup import archive, plan
 from gaiaops.cleanup.plan import Plan, users_of
 from gaiaops.cleanup.selection import Selection, Verdict, cap, choose_tags
 from gaiaops.errors import RefusedError
+from gaiaops.postgres import session as pg
 from gaiaops.registry.model import Environment, Registry
 
 
@@ -29,6 +30,8 @@ def load(registry: Registry, env: Environment, file: Path, users_file: Path) -> 
         if run.id == found.id and run.state().word != "unfinished":
             raise archive.used_plan(found.id)
     _check_users(registry, env, found, users_file)
+    server, _, database = found.server.partition("/")
+    pg.Namesakes(registry, env).check((server, database))
     return found
 
 

@@ -12,8 +12,8 @@ from gaiaops.cleanup.archive import Run
 from gaiaops.cleanup.journal import Segment
 from gaiaops.errors import GaiaopsError, RefusedError
 from gaiaops.postgres import copytext
-from gaiaops.postgres.catalog import Table
 from gaiaops.postgres.session import Session
+from gaiaops.postgres.shape import Table
 from gaiaops.registry.model import Environment
 
 _PATIENCE_S = 15

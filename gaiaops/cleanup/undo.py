@@ -13,8 +13,8 @@ from gaiaops.cleanup.archive import Run
 from gaiaops.cleanup.batch import FAITHFUL
 from gaiaops.cleanup.journal import Section, Segment
 from gaiaops.errors import GaiaopsError, LostServerError
-from gaiaops.postgres.catalog import Catalog, Table
 from gaiaops.postgres.session import Session
+from gaiaops.postgres.shape import Catalog, Table
 
 _NUMBER = re.compile(rb"^\d+\t", re.MULTILINE)
 _SHOWN = 20

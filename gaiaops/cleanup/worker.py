@@ -8,7 +8,7 @@ import time
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from gaiaops.cleanup import statements
+from gaiaops.cleanup import conditions, keysets
 from gaiaops.cleanup.archive import Run
 from gaiaops.cleanup.batch import Batcher, Done, Excluded
 from gaiaops.cleanup.graph import Graph
@@ -215,7 +215,7 @@ class Worker:
         users = self._shared.graph.tables[self._shared.graph.users].sql
         present, changed = array("i"), []
         sql = (
-            f"COPY (SELECT p.g_n, {statements.same_address('t', 'p')} FROM {statements.PLAN} AS p"
+            f"COPY (SELECT p.g_n, {conditions.same_address('t', 'p')} FROM {conditions.PLAN} AS p"
             f" JOIN {users} AS t ON t.id = p.g_id) TO STDOUT"
         )
         for block in self.session.copy_out(sql):
@@ -232,15 +232,15 @@ class Worker:
             return
         graph = self._shared.graph
         users = graph.tables[graph.users]
-        self.session.execute(statements.create_plan(users))
-        self.session.execute(statements.create_plan(users, statements.BATCH, "DELETE ROWS"))
-        self.session.exchange.command(statements.create_keysets(graph, on_commit="DELETE ROWS"))
+        self.session.execute(keysets.create_plan(users))
+        self.session.execute(keysets.create_plan(users, keysets.BATCH, "DELETE ROWS"))
+        self.session.exchange.command(keysets.create_keysets(graph, on_commit="DELETE ROWS"))
         self._prepared = True
 
     def _load_plan(self) -> None:
         with self._shared.run.users_file.open("rb") as file:
-            self.session.copy_in(f"COPY {statements.PLAN} FROM STDIN", iter(lambda: file.read(1 << 18), b""))
-        self.session.exchange.command(statements.index_plan())
+            self.session.copy_in(f"COPY {conditions.PLAN} FROM STDIN", iter(lambda: file.read(1 << 18), b""))
+        self.session.exchange.command(keysets.index_plan())
         self._plan_loaded = True
         self._dropped = 0
 
@@ -251,7 +251,7 @@ class Worker:
             fresh = self._shared.dropped[self._dropped :]
             self._dropped += len(fresh)
         if fresh:
-            sql = f"DELETE FROM {statements.PLAN} WHERE g_n = ANY(%(numbers)s::integer[])"
+            sql = f"DELETE FROM {conditions.PLAN} WHERE g_n = ANY(%(numbers)s::integer[])"
             self.session.execute(sql, {"numbers": fresh})
 
     def _wait_for_replicas(self) -> None:

@@ -144,9 +144,8 @@ def _go(registry: Registry, env: Environment, users_file: Path, options: dict[st
     if plan.users == 0:
         if options["as_json"]:
             _show(registry, plan, users_file, options)
-        base.notice(
-            f"[{env.name}] nothing to do: no user is tagged {', '.join(plan.tags) or 'for another environment'}"
-        )
+        tags = ", ".join(plan.tags) or "for another environment"
+        base.notice(f"[{env.name}] nothing to do: nobody is tagged {tags}, or all of them are kept")
         return
     if plan.refusals:
         _show(registry, plan, users_file, {**options, "as_json": False}, err=True)

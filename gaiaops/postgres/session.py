@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -209,6 +210,35 @@ def check_only_name(registry: Registry, env: Environment) -> None:
             continue
         if theirs and (theirs.address, theirs.database) == (mine.address, mine.database):
             raise same_database(env, other, f"{mine.address}/{mine.database}")
+
+
+class Namesakes:
+    """Asks every other environment of the registry who it is, in the background: one that is the same database under
+    another spelling of its host must not be taken for another one. One that does not answer soon says nothing."""
+
+    _PATIENCE_MS = 2_000
+
+    def __init__(self, registry: Registry, env: Environment) -> None:
+        self._env = env
+        self._found: dict[str, tuple[Environment, tuple[str, str]]] = {}
+        others = [other for other in registry.environments if other.name != env.name]
+        self._threads = [threading.Thread(target=self._ask, args=(other,), daemon=True) for other in others]
+        for thread in self._threads:
+            thread.start()
+
+    def check(self, identity: tuple[str, str]) -> None:
+        """Raises RefusedError where another name leads to the database of this identity."""
+        for thread in self._threads:
+            thread.join(2 * self._PATIENCE_MS / 1000)
+        for other, found in list(self._found.values()):
+            if found == identity:
+                raise same_database(self._env, other, "/".join(identity))
+
+    def _ask(self, other: Environment) -> None:
+        patience = self._PATIENCE_MS
+        timeouts = Timeouts(connect=patience, statement=patience, lock=patience, idle=patience)
+        with suppress(Exception), connect(other.postgres_url(), timeouts, "identity") as connection:
+            self._found[other.name] = (other, Session(connection, timeouts).identity())
 
 
 def same_database(env: Environment, other: Environment, database: str) -> RefusedError:

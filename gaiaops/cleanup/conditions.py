@@ -1,0 +1,139 @@
+"""The conditions of a purge's SQL, from its graph. Pure: names come from the catalog, quoted by the server itself.
+
+`t` is the table, `d` the key set of the table it refers to, `p` the plan's users. Columns of our temporary tables
+begin with `g_`, so that a registry's condition, whose columns are unqualified, means the table's own.
+"""
+
+from __future__ import annotations
+
+from gaiaops.cleanup.graph import Graph
+from gaiaops.cleanup.links import Link
+
+PLAN = "gaiaops_plan"
+_UUID = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
+_TEXTS = ("text", "character varying", "citext", "name")
+
+
+def literal(text: str) -> str:
+    """An SQL string literal (standard_conforming_strings is on: manual 4.1.2.1).
+
+    >>> literal("o'brien")
+    "'o''brien'"
+    """
+    return "'" + text.replace("'", "''") + "'"
+
+
+def same_address(user: str, plan: str) -> str:
+    """Byte for byte, whatever the column's collation or type (citext)."""
+    return f'{user}.email::text COLLATE "C" = {plan}.g_email COLLATE "C"'
+
+
+def match(graph: Graph, link: Link, child: str, parent: str) -> str:
+    """The condition under which a row of the child refers to a row of the parent's key set."""
+    names = graph.keysets[link.parent].columns
+    if link.holds is None:
+        pairs = zip(link.columns, link.parent_columns, strict=True)
+        parts = [f"{child}.{column.quoted} = {parent}.{names[wanted]}" for column, wanted in pairs]
+    else:
+        parts = [_soft_match(graph, link, child, f"{parent}.{names[link.parent_columns[0]]}")]
+    return " AND ".join([*parts, *_conditions(link, child)])
+
+
+def same_key(graph: Graph, oid: int) -> str:
+    keyset, table = graph.keysets[oid], graph.tables[oid]
+    by_name = {column.name: column for column in table.columns}
+    return " AND ".join(f"t.{by_name[name].quoted} = d.{keyset.columns[name]}" for name in keyset.key)
+
+
+def inherited(graph: Graph, link: Link) -> str:
+    """Whether a row is somebody else's, with the parent's row in `d`: it hangs on one that is, or says so itself."""
+    if graph.owners(link.child) or link.child == graph.users:
+        return foreign(graph, link.child, link) or "false"
+    return "d.g_foreign"
+
+
+def foreign(graph: Graph, child: int, link: Link | None = None) -> str:
+    """A condition on `t`: the row belongs to a user who is not in the plan. Empty where it cannot.
+
+    A row that is reached by the link that says whose it is belongs to a user of the plan.
+    """
+    parts = [_foreign_owner(graph, owner) for owner in graph.owners(child, but=link)]
+    if child == graph.users:
+        parts.append(f"NOT EXISTS (SELECT FROM {PLAN} AS p WHERE p.g_id = t.id AND {same_address('t', 'p')})")
+    return f"({' OR '.join(parts)})" if parts else ""
+
+
+def owner_address(graph: Graph, oid: int) -> str:
+    """The address of the user a row of `t` belongs to, who is not in the plan; NULL where it names nobody."""
+    if oid == graph.users:
+        return "t.email::text"
+    users, found = graph.tables[graph.users].sql, []
+    by_name = {column.name: column for column in graph.tables[graph.users].columns}
+    for owner in graph.owners(oid):
+        if owner.holds is not None:
+            same = _names_user(graph, owner)
+        else:
+            pairs = zip(owner.columns, owner.parent_columns, strict=True)
+            same = " AND ".join(f"u.{by_name[wanted].quoted} = t.{column.quoted}" for column, wanted in pairs)
+        found.append(f"(SELECT u.email::text FROM {users} AS u WHERE {same} AND {_not_planned('u.id')} LIMIT 1)")
+    return f"coalesce({', '.join(found)})" if found else "NULL::text"
+
+
+def _foreign_owner(graph: Graph, owner: Link) -> str:
+    users = graph.tables[owner.parent].sql
+    present = [f"t.{column.quoted} IS NOT NULL" for column in owner.columns]
+    if owner.holds is not None:
+        named = f"EXISTS (SELECT FROM {users} AS u WHERE {_names_user(graph, owner)} AND {_not_planned('u.id')})"
+        return "(" + " AND ".join([*present, *_conditions(owner, "t"), named]) + ")"
+    if owner.parent_columns == ("id",):
+        return (
+            "(" + " AND ".join([*present, *_conditions(owner, "t"), _not_planned(f"t.{owner.columns[0].quoted}")]) + ")"
+        )
+    by_name = {column.name: column for column in graph.tables[owner.parent].columns}
+    pairs = zip(owner.columns, owner.parent_columns, strict=True)
+    same = " AND ".join(f"u.{by_name[wanted].quoted} = t.{column.quoted}" for column, wanted in pairs)
+    planned = f"NOT EXISTS (SELECT FROM {users} AS u JOIN {PLAN} AS p ON p.g_id = u.id WHERE {same})"
+    return "(" + " AND ".join([*present, *_conditions(owner, "t"), planned]) + ")"
+
+
+def _not_planned(expression: str) -> str:
+    return f"NOT EXISTS (SELECT FROM {PLAN} AS p WHERE p.g_id = {expression})"
+
+
+def _names_user(graph: Graph, link: Link) -> str:
+    """`u` is the user that a soft reference in `t` names; a text that is no id names nobody."""
+    before, _, after = _split(link.holds or "")
+    value = f"t.{link.columns[0].quoted}::text"
+    if before or after:
+        start, end = literal(before), len(before) + len(after)
+        fits = f"left({value}, {len(before)}) = {start} AND right({value}, {len(after)}) = {literal(after)}"
+        value = f"CASE WHEN {fits} THEN substr({value}, {len(before) + 1}, length({value}) - {end}) END"
+    if link.parent_columns == ("email",):
+        return f'u.email::text COLLATE "C" = {value} COLLATE "C"'
+    column = graph.tables[graph.users].column("id")
+    if column is not None and column.type == "uuid":  # so that the index on id can be used
+        return f"u.id = CASE WHEN ({value}) ~ {literal(_UUID)} THEN ({value})::uuid END"
+    return f"u.id::text = {value}"
+
+
+def _soft_match(graph: Graph, link: Link, child: str, wanted: str) -> str:
+    column, parent = link.columns[0], graph.tables[link.parent].column(link.parent_columns[0])
+    before, _, after = _split(link.holds or "")
+    if parent is not None and parent.type == column.type and not before and not after:
+        return f"{child}.{column.quoted} = {wanted}"
+    text = " || ".join(
+        part for part in (before and literal(before), f"{wanted}::text", after and literal(after)) if part
+    )
+    cast = "" if column.type.startswith(_TEXTS) else "::text"
+    return f"{child}.{column.quoted}{cast} = ({text})"
+
+
+def _split(holds: str) -> tuple[str, str, str]:
+    """What stands before and after `{id}` or `{address}`."""
+    name = "{address}" if "{address}" in holds else "{id}"
+    return holds.partition(name)
+
+
+def _conditions(link: Link, child: str) -> list[str]:
+    part = [f"{child}.tableoid = {literal(link.part)}::regclass"] if link.part else []
+    return [*part, *([f"({link.where})"] if link.where else [])]
