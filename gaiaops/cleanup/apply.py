@@ -138,7 +138,7 @@ class _Purge:
         average = (self.plan.deletes - sum(heavy.values())) / max(1, self.plan.users)
         shared = Shared(self.run, self.graph, self.cache, Pace(average, heavy), self.hooks.stop, state.last)
         shared.allow_collateral = self.plan.allow_collateral
-        workers = [Worker(session, shared) for session in sessions]
+        workers = [Worker(session, shared, first=session is sessions[0]) for session in sessions]
         waiting = array("i", range(1, self.plan.users + 1))
         if state.last:  # it was begun before: who is left is asked of the database
             waiting, changed = workers[0].remaining()

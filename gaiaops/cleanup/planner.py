@@ -129,6 +129,8 @@ def _plan(work: _Work, users_file: Path) -> Plan:
     with users_file.open("rb") as file:
         session.copy_in(keysets.fill_plan(found), iter(lambda: file.read(1 << 18), b""))
     counts = counting.count(session, found, work.registry.user_keys if work.env.redis else ())
+    changed = {table.table for table in counts.tables}
+    planned = {name for group in work.registry.tables if group.planned for name in group.tables}
     refused = list(preflight.refusals(found, work.facts, counts.deleted))
     return Plan(
         id=f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{work.env.name}-{secrets.token_hex(2)}",
@@ -152,8 +154,8 @@ def _plan(work: _Work, users_file: Path) -> Plan:
         protected=tuple(choice.left.get(Verdict.PROTECTED, ())),
         younger=choice.younger,
         unclassified=found.unclassified,
-        absent=found.absent,
-        warnings=tuple(preflight.warnings(found, work.facts, counts.deleted)),
+        absent=tuple(name for name in found.absent if name.partition(".")[0] not in planned),
+        warnings=tuple(preflight.warnings(found, work.facts, counts.deleted, changed)),
         refusals=(*refused, *_refusals(work, choice.taken, in_all, counts)),
         heavy={str(number): rows for number, rows in counts.heavy.items()},
         sha256=choice.sha256,

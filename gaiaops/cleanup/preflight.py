@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from gaiaops.cleanup.graph import Graph
 from gaiaops.cleanup.links import Action, Link
@@ -30,13 +30,13 @@ def refusals(graph: Graph, facts: Facts, deleted: Mapping[int, int]) -> Iterator
             yield f"{_missing_index(graph, link)}; some {visited:,} rows would be visited"
 
 
-def warnings(graph: Graph, facts: Facts, deleted: Mapping[int, int]) -> Iterator[str]:
-    """What does not forbid it."""
+def warnings(graph: Graph, facts: Facts, deleted: Mapping[int, int], changed: Collection[str]) -> Iterator[str]:
+    """What does not forbid it. `changed` are the names of tables with rows that go or are changed."""
     for link, visited in _unindexed(graph, deleted):
         if visited <= _TOO_SLOW and graph.tables[link.child].rows >= _LARGE:
             yield f"{_missing_index(graph, link)}: slow, and it blocks for longer"
     for table in graph.touched:
-        if table.triggers:
+        if table.triggers and table.name in changed:
             yield f"{table.name} has triggers: {', '.join(table.triggers)}"
         if "INSERT" not in table.may:
             yield f"this role may not INSERT into {table.name}: it could not restore"

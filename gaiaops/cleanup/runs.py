@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from gaiaops.cleanup import archive
+from gaiaops.cleanup import archive, auth_users
 from gaiaops.cleanup.archive import Run
 from gaiaops.cleanup.journal import State
 from gaiaops.cleanup.plan import Plan
@@ -37,6 +37,19 @@ def unfinished(registry: Registry, env: Environment, options: Options) -> tuple[
         else:
             others.append(run.id)
     return same, others
+
+
+def auth_left(env: Environment, tags: tuple[str, ...]) -> Run | None:
+    """The newest run of these tags that has purged users whose auth records are not settled."""
+    for run in archive.every():
+        try:
+            plan = run.plan()
+        except GaiaopsError:
+            continue
+        mine = plan.environment == env.name and set(plan.tags) == set(tags) and run.state().word == "done"
+        if mine and next(auth_users.purged(run), None) is not None:
+            return run
+    return None
 
 
 def document(run: Run, plan: Plan, state: State, *, outstanding: bool) -> dict[str, Any]:

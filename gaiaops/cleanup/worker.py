@@ -20,6 +20,7 @@ from gaiaops.postgres.session import Session
 
 # deadlock, lock timeout, serialization failure, a foreign key hit by a concurrent insert, statement timeout
 _RETRY = ("40P01", "55P03", "40001", "23503", "57014")
+_MET = ("40P01", "55P03")  # two workers may have met in rows that belong to users of both
 _TRIES = 6
 _BEHIND_S = 10
 _PATIENCE_S = 300
@@ -30,6 +31,7 @@ class Shared:
     """What the workers share. `left` users were to go and did not; `failure` is the first error that ended one."""
 
     allow_collateral = False
+    alone = False
 
     def __init__(  # noqa: PLR0913, PLR0917 - what every worker needs
         self, run: Run, graph: Graph, cache: CacheCleaner, pace: Pace, stop: Callable[[], bool], last: int
@@ -71,10 +73,14 @@ class Shared:
         with self.lock:
             self.failure = self.failure or error
 
-    def next_batch(self) -> dict[int, bytes]:
-        """The users who come next (number → line of the plan); none when all are handed out, or it is time to stop."""
+    def next_batch(self, *, first: bool) -> dict[int, bytes]:
+        """The users who come next (number → line of the plan); none when all are handed out, or it is time to stop.
+
+        Once workers have met in the same rows, the `first` one goes on alone: waiting for each other they would
+        hold locks that others wait for.
+        """
         with self.lock:
-            if self.stopping():
+            if self.stopping() or (self.alone and not first):
                 return {}
             ahead = self._waiting[self._at : self._at + _LOOK_AHEAD]
             numbers = set(ahead[: self.pace.take(ahead)] if ahead else ())
@@ -112,8 +118,9 @@ class Shared:
 class Worker:
     """Takes batches until there are no more."""
 
-    def __init__(self, session: Session, shared: Shared) -> None:
+    def __init__(self, session: Session, shared: Shared, *, first: bool = True) -> None:
         self.session = session
+        self._first = first
         self._shared = shared
         self._dropped = 0
         self._prepared = self._plan_loaded = False
@@ -125,7 +132,7 @@ class Worker:
     def run(self) -> None:
         """For a thread: every error ends up in `shared.failure`."""
         try:
-            while users := self._shared.next_batch():
+            while users := self._shared.next_batch(first=self._first):
                 self.take(users)
         except Exception as error:
             self._shared.fail(error)
@@ -160,6 +167,7 @@ class Worker:
         shared = self._shared
         with shared.lock:
             shared.pace.failed()
+            shared.alone = shared.alone or error.sqlstate in _MET
             if shared.stopping():
                 shared.locked.update(batch)
                 return []

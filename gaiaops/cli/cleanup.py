@@ -128,7 +128,7 @@ def _apply_saved(registry: Registry, env: Environment, users_file: Path, options
 
 def _go(registry: Registry, env: Environment, users_file: Path, options: dict[str, Any]) -> None:
     """Goes on with what the same command left unfinished, else makes a plan, shows it, asks and applies it."""
-    from gaiaops.cleanup import archive, planner, runs, saved
+    from gaiaops.cleanup import archive, auth_users, planner, runs, saved
 
     asked = _asked(options)
     run, others = runs.unfinished(registry, env, asked)
@@ -141,6 +141,11 @@ def _go(registry: Registry, env: Environment, users_file: Path, options: dict[st
         _apply(registry, env, run, options)
         return
     plan, _ = planner.make(registry, env, asked, users_file)
+    if plan.users == 0 and options["supabase"] and (last := runs.auth_left(env, plan.tags)):
+        people = sum(1 for _ in auth_users.purged(last))
+        _ask(env, f"Run {last.id} purged {people} users whose auth records may still be there.", people, options)
+        _apply(registry, env, last, options)
+        return
     if plan.users == 0:
         if options["as_json"]:
             _show(registry, plan, users_file, options)

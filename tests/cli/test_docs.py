@@ -15,8 +15,11 @@ ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(
     r"```console\n\$ gaiaops --sandbox (.*?)\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S
 )
-# What differs from run to run: latency, sizes, and cache keys that live for less than a minute.
-VOLATILE = re.compile(r"\d+(?:\.\d+)? (?:ms|kB|MB|B)|(?<=MB) +\d+ ")
+# What differs from run to run: latency, sizes, cache keys that live for less than a minute; ids of plans and servers,
+# and times.
+VOLATILE = re.compile(
+    r"\d+(?:\.\d+)? (?:ms|kB|MB|B)|(?<=MB) +\d+ |\d{8}-\d{6}-\w+-[0-9a-f]{4}|\d{19}|20\d\d-\d\d-\d\dT[\d:]{8}Z"
+)
 
 
 def normal(text: str) -> list[str]:
