@@ -18,8 +18,9 @@ from gaiaops.errors import GaiaopsError, LostServerError, StatementError
 from gaiaops.postgres import copytext
 from gaiaops.postgres.session import Session
 
-# deadlock, lock timeout, serialization failure, a foreign key hit by a concurrent insert, statement timeout
-_RETRY = ("40P01", "55P03", "40001", "23503", "57014")
+# deadlock, lock timeout, serialization failure, a foreign key hit by a concurrent insert (RESTRICT has a code of its
+# own from 18 on), statement timeout
+_RETRY = ("40P01", "55P03", "40001", "23503", "23001", "57014")
 _MET = ("40P01", "55P03")  # two workers may have met in rows that belong to users of both
 _TRIES = 6
 _BEHIND_S = 10

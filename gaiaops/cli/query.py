@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -12,13 +11,12 @@ import click
 
 from gaiaops.cli import base
 from gaiaops.cli.arguments import DURATION, ENVIRONMENT_OR_ALL, FORMATS
+from gaiaops.cli.query_all import Fanout, format_of, tell
 from gaiaops.errors import GaiaopsError, PartialError, UsageError
 
 if TYPE_CHECKING:
     from gaiaops.output.writers import Writer
     from gaiaops.postgres.stream import Result
-    from gaiaops.postgres.wire import Column
-    from gaiaops.query import fanout
     from gaiaops.query.run import Writing
     from gaiaops.query.statements import Script
     from gaiaops.registry.model import Environment
@@ -113,18 +111,14 @@ def _target(options: dict[str, Any]) -> AbstractContextManager[BinaryIO]:
     path = base.output_path(options["output"])
     if path is not None:
         return files.whole_file(path)
-    return files.pager() if _format(options) in formats.FOR_PEOPLE else files.standard_output()
-
-
-def _format(options: dict[str, Any]) -> str:
-    return str(options["format_"] or "table")
+    return files.pager() if format_of(options) in formats.FOR_PEOPLE else files.standard_output()
 
 
 def _writer(options: dict[str, Any], out: BinaryIO) -> Writer:
     from gaiaops.output import formats
 
     to_file = options["env"] != "all" and (base.output_path(options["output"]) is not None or _is_file())
-    return formats.writer(_format(options), out, to_file=to_file)
+    return formats.writer(format_of(options), out, to_file=to_file)
 
 
 def _is_file() -> bool:
@@ -144,7 +138,7 @@ def _read(env: Environment, parsed: Script, options: dict[str, Any]) -> None:
                 base.warn(f"[{env.name}] {reading.warning}")
             for result in reading.results:
                 rows = _write_result(result, writer)
-                _tell(result.tag, rows, result.more, options)
+                tell(result.tag, rows, result.more, options)
 
 
 def _write_result(result: Result, writer: Writer) -> int:
@@ -159,18 +153,6 @@ def _write_result(result: Result, writer: Writer) -> int:
     return rows
 
 
-def _tell(tag: str, rows: int, more: bool, options: dict[str, Any], env: str = "") -> None:
-    """What is not data: how many rows, what a statement without rows did, that there are more."""
-    prefix = f"[{env}] " if env else ""
-    if more:
-        base.notice(f"{prefix}first {rows} rows shown (--limit); there are more")
-    elif tag.startswith("SELECT"):
-        if _format(options) in ("table", "vertical"):
-            base.notice(f"{prefix}({rows} row{'' if rows == 1 else 's'})")
-    else:
-        base.notice(f"{prefix}{tag}")
-
-
 def _write(context: base.Context, env: Environment, parsed: Script, options: dict[str, Any]) -> None:
     from gaiaops import trail
     from gaiaops.output import formats
@@ -181,7 +163,7 @@ def _write(context: base.Context, env: Environment, parsed: Script, options: dic
         base.check_confirmable(env, options["confirm"])
     sha256 = trail.digest("\n".join(statement.text for statement in parsed.statements))
     with trail.change(env.name, "query", sha256=sha256) as record:
-        wire = formats.wire_of(_format(options))
+        wire = formats.wire_of(format_of(options))
         with run.write(context.registry(), env, parsed, wire, options["timeout"]) as writing:
             record.server = "/".join(writing.identity)
             # The output stands before the commit: what cannot be written is not committed.
@@ -202,7 +184,7 @@ def _write_results(writing: Writing, writer: Writer, options: dict[str, Any]) ->
     tags = []
     for result in writing.results:
         rows = _write_result(result, writer)
-        _tell(result.tag, rows, result.more, options)
+        tell(result.tag, rows, result.more, options)
         tags.append(result.tag)
     return tags
 
@@ -215,7 +197,7 @@ def _affected(tag: str) -> int:
 
 def _read_all(environments: tuple[Environment, ...], parsed: Script, options: dict[str, Any]) -> None:
     with _target(options) as out:
-        errors = _Fanout(_writer(options, out), options).write(environments, parsed)
+        errors = Fanout(_writer(options, out), options).write(environments, parsed)
         if len(errors) == len(environments):  # nothing to show, so a file keeps what it has
             raise _failure(errors, len(environments))
     if errors:
@@ -228,79 +210,3 @@ def _failure(errors: list[GaiaopsError], asked: int) -> GaiaopsError:
         failure.code = errors[0].code
         return failure
     return PartialError(f"{len(errors)} of {asked} environments failed; the others are shown")
-
-
-class _Fanout:
-    """Writes the events of all environments under one header a statement."""
-
-    def __init__(self, writer: Writer, options: dict[str, Any]) -> None:
-        self._writer = writer
-        self._options = options
-        self._first: tuple[str, tuple[Column, ...]] | None = None
-        self._errors: list[GaiaopsError] = []
-        self._rows: dict[str, int] = {}
-        self._mismatched: set[str] = set()
-        self._env_width = 0
-
-    def write(self, environments: tuple[Environment, ...], parsed: Script) -> list[GaiaopsError]:
-        """Writes everything; gives the errors, which have been shown as they came."""
-        import msgspec
-
-        from gaiaops.query import fanout
-
-        if len(parsed.statements) > 1:
-            raise UsageError("query all takes one statement", hint="run the file for each environment")
-        self._env_width = max(len(env.name) for env in environments)
-        parsed = msgspec.structs.replace(parsed, reserved=("env",))
-        with closing(fanout.read_all(environments, parsed, self._writer.wire, self._options["timeout"])) as events:
-            self._write(events)
-        if self._first is not None:
-            self._writer.end()
-        return self._errors
-
-    def _write(self, events: Iterator[fanout.Event]) -> None:
-        from gaiaops.postgres.wire import with_env
-        from gaiaops.query import fanout
-
-        for event in events:
-            name = event.env.name
-            if isinstance(event, fanout.Started):
-                if event.warning:
-                    base.warn(f"[{name}] {event.warning}")
-                self._begin(name, event.columns)
-            elif isinstance(event, fanout.Rows) and name not in self._mismatched:
-                self._writer.block(with_env(event.block, self._writer.wire, name))
-                self._rows[name] = self._rows.get(name, 0) + len(event.block)
-            elif isinstance(event, fanout.Ended) and name not in self._mismatched:
-                if event.more or not event.tag.startswith("SELECT"):
-                    _tell(event.tag, self._rows.get(name, 0), event.more, self._options, name)
-            elif isinstance(event, fanout.Finished) and event.error is not None:
-                self._fail(event.error)
-
-    def _begin(self, name: str, columns: tuple[Column, ...] | None) -> None:
-        from gaiaops.postgres.wire import Column
-
-        if columns is None:
-            return
-        if self._first is None:
-            self._first = (name, columns)
-            self._writer.begin((Column("env", 25, self._env_width), *columns))
-            return
-        first, names = self._first[0], [column.name for column in self._first[1]]
-        mine = [column.name for column in columns]
-        if mine != names:
-            self._mismatched.add(name)
-            differing = sorted(set(names) ^ set(mine)) or ["their order"]
-            self._fail(
-                GaiaopsError(
-                    f"other columns than {first}: {', '.join(differing)}",
-                    hint="name the columns in the SQL, so that they are the same everywhere",
-                    environment=name,
-                )
-            )
-
-    def _fail(self, error: Exception) -> None:
-        if not isinstance(error, GaiaopsError):
-            raise error
-        self._errors.append(error)
-        base.show_error(error)

@@ -63,11 +63,16 @@ class TableGroupSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 class CacheSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """The `[cache]` table: key families as name = pattern, where `*` ends the fixed part.
 
-    `user_keys` are the exact keys of one user, made from the columns of their rows.
+    `user_keys` are the exact keys of one user, made from the columns of their rows; the platform's by default, so
+    that a registry which says nothing of them leaves nobody logged in.
     """
 
     families: dict[str, str] = {}
-    user_keys: list[str] = []
+    user_keys: list[str] = [
+        "gaia:auth:apikey:v1:{api_keys.key_hash:32}",
+        "user:session:{users.id}",
+        "user:persona:preference:{users.id}",
+    ]
 
 
 class ReferenceSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
