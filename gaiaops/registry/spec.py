@@ -68,11 +68,11 @@ class CacheSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """
 
     families: dict[str, str] = {}
-    user_keys: list[str] = [
+    user_keys: tuple[str, ...] = (
         "gaia:auth:apikey:v1:{api_keys.key_hash:32}",
         "user:session:{users.id}",
         "user:persona:preference:{users.id}",
-    ]
+    )
 
 
 class ReferenceSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

@@ -11,6 +11,7 @@ import pytest
 from gaiaops import registry
 from gaiaops.errors import ExitCode, UsageError
 from gaiaops.registry.load import parse
+from gaiaops.registry.model import Reference
 from gaiaops.registry.settings import Variables
 
 GOOD = """
@@ -61,6 +62,90 @@ BAD = {
         "supabase.anon: unknown key",
     ),
     "not TOML": ("[environments.dev\n", "not valid TOML"),
+    **{
+        f"a reference to {name!r}": (
+            GOOD + f'[references]\n"{name}" = {{}}',
+            f'references."{name}": not a column: write table.column',
+        )
+        for name in ("notes", "", ".", "notes.", ".user_id")
+    },
+    "references are no table": (
+        'references = ["notes.user_id"]\n' + GOOD,
+        "references: expected `object`, got `array`",
+    ),
+    "a reference is no table": (
+        GOOD + '[references]\n"notes.user_id" = "{id}"',
+        'references."notes.user_id": expected `object`, got `str`',
+    ),
+    "a reference that TOML nests": (GOOD + "[references]\nnotes.user_id = {}", 'references."notes": not a column'),
+    "unknown key of a reference": (
+        GOOD + '[references]\n"notes.user_id" = { hold = "{id}" }',
+        'references."notes.user_id".hold: unknown key',
+    ),
+    "unknown action": (
+        GOOD + '[references]\n"notes.user_id" = { on_delete = "cascade" }',
+        "references.\"notes.user_id\".on_delete: invalid enum value 'cascade'",
+    ),
+    "a number for a condition": (
+        GOOD + '[references]\n"notes.user_id" = { where = 1 }',
+        'references."notes.user_id".where: expected `str',
+    ),
+    "an empty condition": (
+        GOOD + '[references]\n"notes.user_id" = { where = " " }',
+        'references."notes.user_id".where: ',
+    ),
+    **{
+        f"a reference that holds {holds!r}": (
+            GOOD + f'[references]\n"a.b" = {{}}\n"notes.user_id" = {{ holds = "{holds}" }}',
+            'references."notes.user_id".holds: needs {id} or {address}, once',
+        )
+        for holds in ("", "id", "{ID}", "{id}{id}", "{id}/{address}", "{email}", "{ id }")
+    },
+    "a number for what it holds": (
+        GOOD + '[references]\n"notes.user_id" = { holds = 1 }',
+        'references."notes.user_id".holds: expected `str`',
+    ),
+    **{
+        f"a cache key {key!r}": (
+            GOOD + f'[cache]\nuser_keys = ["k:{{users.id}}", "{key}"]',
+            "cache.user_keys[1]: needs one {table.column}, or {table.column:LENGTH}",
+        )
+        for key in (
+            "",
+            "session",
+            "{id}",
+            "{users.id",
+            "users.id}",
+            "{users.id}{users.id}",
+            "{users.id}:{x}",
+            "{users.id}}",
+            "{users.id:}",
+            "{users.id:x}",
+            "{users.id:-1}",
+            "{a.users.id}",
+            "{users.id:0}",
+        )
+    },
+    "a cache key is no text": (GOOD + "[cache]\nuser_keys = [1]", "cache.user_keys[0]: expected `str`, got `int`"),
+    "cache keys are no list": (
+        GOOD + '[cache]\nuser_keys = "{users.id}"',
+        "cache.user_keys: expected `array`, got `str`",
+    ),
+    "unknown cache key": (GOOD + "[cache]\nuser_key = []", "cache.user_key: unknown key"),
+    **{
+        f"protected {entry!r}": (
+            GOOD + f'[cleanup]\nprotected = ["@example.org", "{entry}"]',
+            "cleanup.protected[1]: needs an address or a domain",
+        )
+        for entry in ("", " ", "@", "@@", " @ ", " a@x", "a@x ", "@example.org\\n")
+    },
+    "protected is no list": (
+        GOOD + '[cleanup]\nprotected = "@example.org"',
+        "cleanup.protected: expected `array`, got `str`",
+    ),
+    "a protected number": (GOOD + "[cleanup]\nprotected = [1]", "cleanup.protected[0]: expected `str`, got `int`"),
+    "unknown key of cleanup": (GOOD + "[cleanup]\nprotect = []", "cleanup.protect: unknown key"),
+    "cleanup is no table": ("cleanup = 1\n" + GOOD, "cleanup: expected `object`, got `int`"),
 }
 
 
@@ -88,6 +173,33 @@ def test_what_is_right_is_read(tmp_path: Path) -> None:
     assert found.environment("prod").protected
     assert found.environment("prod").postgres_url().scheme == "postgresql"
     assert found.tags == {"dev": "dev"}
+
+
+def test_references_cache_keys_and_protected_addresses_are_read(tmp_path: Path) -> None:
+    text = """
+[references]
+"notes.user_id" = {}
+"audit.log.namespace" = { holds = "users/{address}", where = "kind = 'u'", on_delete = "keep" }
+[cache]
+user_keys = ["k:{users.id}", "{api_keys.key_hash:32}:x"]
+[cleanup]
+protected = ["qa+dev@example.com", "@example.org", "example.net"]
+"""
+    found = registry.load(write(tmp_path, GOOD + text))
+    assert found.references == (
+        Reference("notes", "user_id", "{id}", None, None),
+        Reference("audit.log", "namespace", "users/{address}", "kind = 'u'", "keep"),
+    )
+    assert [reference.name for reference in found.references] == ["notes.user_id", "audit.log.namespace"]
+    assert found.user_keys == ("k:{users.id}", "{api_keys.key_hash:32}:x")
+    assert found.protected == ("qa+dev@example.com", "@example.org", "example.net")
+
+
+def test_without_these_sections_only_the_platforms_own_keys_are_known(tmp_path: Path) -> None:
+    found = registry.load(write(tmp_path, GOOD))
+    assert found.references == found.protected == ()
+    assert found.user_keys == registry.load(str(Path(__file__).parents[3] / "environments.toml")).user_keys
+    assert registry.load(write(tmp_path, GOOD + "[cache]\nuser_keys = []")).user_keys == ()
 
 
 def test_an_unset_variable_fails_only_its_environment(tmp_path: Path) -> None:
