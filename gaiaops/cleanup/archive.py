@@ -14,7 +14,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -47,6 +47,10 @@ class SegmentWriter:
 
     def write(self, section: Section, blocks: Iterable[bytes]) -> Section:
         """One section; gives it with its place. `rows` is counted by the caller while the blocks are made."""
+        with self._full_disk():
+            return self._write(section, blocks)
+
+    def _write(self, section: Section, blocks: Iterable[bytes]) -> Section:
         head = {"op": section.kind, "table": section.table, "columns": section.columns, "reason": section.reason}
         self._put(json.dumps(head, ensure_ascii=False).encode() + b"\n")
         offset = self._size
@@ -66,17 +70,26 @@ class SegmentWriter:
         self._size += len(data)
 
     def close(self, number: int, xid: str, users: int) -> Segment:
-        """Syncs the file and its folder."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        _sync_folder(self.path.parent)
+        """Syncs the file and its folder. Raises StatementError where the disk does not take it."""
+        with self._full_disk():
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            _sync_folder(self.path.parent)
         return Segment(number, self._hash.hexdigest(), self._size, xid, users, tuple(self.sections))
 
     def discard(self) -> None:
         """Removes what was written: nothing was committed."""
-        self._file.close()
+        with suppress(OSError):  # what is still in the buffer may not fit either
+            self._file.close()
         self.path.unlink(missing_ok=True)
+
+    @contextmanager
+    def _full_disk(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise _unwritable(self.path, error) from None
 
 
 class Run:
@@ -111,9 +124,11 @@ class Run:
             lines = []
         for line in lines:
             try:
-                events.append(json.loads(line))
+                event = json.loads(line)
             except ValueError:
                 continue
+            if isinstance(event, dict):
+                events.append(event)
         return fold(events)
 
     def note(self, event: str, **values: Any) -> None:
@@ -125,9 +140,7 @@ class Run:
             with self._noting:
                 _append(path, line)
         except OSError as error:
-            raise StatementError(
-                f"cannot write {path}: {error.strerror}", hint="free some space and run it again"
-            ) from None
+            raise _unwritable(path, error) from None
 
     def note_segment(self, segment: Segment) -> None:
         self.note("synced", of=msgspec.to_builtins(segment))
@@ -137,12 +150,11 @@ class Run:
 
     def segment(self, number: int) -> SegmentWriter:
         """A new segment. Raises StatementError where the disk does not take it."""
+        path = self.segment_file(number)
         try:
-            return SegmentWriter(self.segment_file(number))
+            return SegmentWriter(path)
         except OSError as error:
-            raise StatementError(
-                f"cannot write the archive: {error.strerror}", hint=f"look into {self.folder}"
-            ) from None
+            raise _unwritable(path, error) from None
 
     def verify(self, segment: Segment) -> None:
         """Raises RefusedError where a segment's file is not what was written."""
@@ -162,26 +174,34 @@ class Run:
 
     def lines(self, segment: Segment, section: Section) -> Iterator[bytes]:
         """A section's lines, in chunks that end with a line."""
-        with self.segment_file(segment.number).open("rb") as file:
-            file.seek(section.offset)
-            left = section.size
-            while left:
-                chunk = file.read(min(_CHUNK, left))
-                left -= len(chunk)
-                if left and not chunk.endswith(b"\n"):
-                    rest = file.readline()
-                    chunk, left = chunk + rest, left - len(rest)
-                yield chunk
+        path = self.segment_file(segment.number)
+        try:
+            with path.open("rb") as file:
+                file.seek(section.offset)
+                left = section.size
+                while left:
+                    chunk = file.read(min(_CHUNK, left))
+                    if not chunk.endswith(b"\n"):
+                        chunk += file.readline()
+                    left -= len(chunk)
+                    if not chunk.endswith(b"\n") or left < 0:
+                        raise StatementError(f"the archive is not whole: {path.name}", hint=f"look into {self.folder}")
+                    yield chunk
+        except OSError as error:
+            raise StatementError(
+                f"the archive cannot be read: {path.name}: {error.strerror}", hint=f"look into {self.folder}"
+            ) from None
 
     @contextmanager
     def lock(self) -> Iterator[None]:
         """One process works on a run. Raises RefusedError where another one does."""
         handle = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RefusedError(f"run {self.id} is being worked on", hint="wait for it: gaiaops runs") from None
             yield
-        except BlockingIOError:
-            raise RefusedError(f"run {self.id} is being worked on", hint="wait for it: gaiaops runs") from None
         finally:
             os.close(handle)
 
@@ -195,7 +215,8 @@ def create(plan: Plan, users: Path) -> Run:
     draft = runs_folder() / f".{plan.id}.{os.getpid()}"
     try:
         runs_folder().mkdir(parents=True, exist_ok=True, mode=0o700)
-        (draft / "segments").mkdir(parents=True, mode=0o700)
+        draft.mkdir(mode=0o700)
+        (draft / "segments").mkdir(mode=0o700)
         with users.open("rb") as source, private_file(draft / "users.copy") as target:
             while chunk := source.read(_BUFFER):
                 target.write(chunk)
@@ -208,9 +229,7 @@ def create(plan: Plan, users: Path) -> Run:
         remove(draft)
         if folder.exists():
             raise used_plan(plan.id) from None
-        raise StatementError(
-            f"cannot write the archive: {error.strerror}", hint=f"{runs_folder()} must be writable"
-        ) from None
+        raise _unwritable(runs_folder(), error) from None
     return Run(folder)
 
 
@@ -223,7 +242,7 @@ def find(name: str) -> Run:
     """The run of an id, or of the beginning of exactly one. Raises UsageError."""
     ids = [run.id for run in every()]
     matching = [name] if name in ids else [run for run in ids if run.startswith(name)]
-    if len(matching) == 1:
+    if len(matching) == 1 and name:
         return Run(runs_folder() / matching[0])
     what = "is the beginning of several runs" if matching else "is no run"
     raise UsageError(f'"{name}" {what}', hint="gaiaops runs lists them")
@@ -254,13 +273,21 @@ def private_file(path: Path) -> Iterator[BinaryIO]:
         os.fsync(file.fileno())
 
 
+def _unwritable(path: Path, error: OSError) -> StatementError:
+    return StatementError(
+        f"cannot write the archive {path}: {error.strerror}", hint="make room or make it writable, and run it again"
+    )
+
+
 def _append(path: Path, line: bytes) -> None:
     handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         end = os.lseek(handle, 0, os.SEEK_END)
         # What a crash cut in two must not swallow this line too.
         cut = end > 0 and os.pread(handle, 1, end - 1) != b"\n"
-        os.write(handle, (b"\n" if cut else b"") + line + b"\n")
+        data = (b"\n" if cut else b"") + line + b"\n"
+        while data:
+            data = data[os.write(handle, data) :]
         os.fsync(handle)
     finally:
         os.close(handle)

@@ -81,7 +81,18 @@ class Graph(msgspec.Struct, frozen=True):
             for t in self.touched
         ]
         links = [
-            (k.name, self.tables[k.parent].name, k.parent_columns, k.why, k.action.value, k.part, k.where, k.holds)
+            (
+                k.name,
+                self.tables[k.parent].name,
+                k.parent_columns,
+                k.why,
+                k.action.value,
+                k.part,
+                k.where,
+                k.holds,
+                [column.name for column in k.set_columns],
+                k.owner,
+            )
             for k in self.links
         ]
         return hashlib.sha256(msgspec.json.encode([sorted(shape), sorted(links, key=str)])).hexdigest()

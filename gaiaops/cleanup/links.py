@@ -63,6 +63,7 @@ def from_foreign_key(catalog: Catalog, key: ForeignKey, users: int, declared: di
     child, parent = catalog.tables[key.child], catalog.tables[key.parent]
     columns = _columns(child, key.columns)
     settable = _columns(child, key.set_columns) or tuple(c for c in columns if not (c.required or c.generated))
+    defaulted = _columns(child, key.set_columns) or tuple(c for c in columns if not c.generated)
     override = declared.get(f"{child.name}.{key.name}")
     if len(columns) == 1:
         override = declared.get(f"{child.name}.{columns[0].name}") or override
@@ -83,7 +84,7 @@ def from_foreign_key(catalog: Catalog, key: ForeignKey, users: int, declared: di
         parent_columns=key.parent_columns,
         why=_ACTIONS[key.action],
         action=action,
-        set_columns=settable if action in (Action.NULL, Action.DEFAULT) else (),
+        set_columns=settable if action is Action.NULL else defaulted if action is Action.DEFAULT else (),
         part=key.part,
         owner=_owner(columns, action) if parent.oid == users else 0,
         indexed=key.indexed,

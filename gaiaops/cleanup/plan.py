@@ -116,7 +116,7 @@ def save(plan: Plan, users: Iterable[User], out: IO[bytes]) -> None:
     put({"gaiaops_plan": plan})
     for user in users:
         put(user)
-    out.write(msgspec.json.encode({"sha256": digest.hexdigest()}) + b"\n")
+    out.write(_seal(digest.hexdigest()))
 
 
 def load(file: Path, users: IO[bytes]) -> Plan:
@@ -145,7 +145,7 @@ def load(file: Path, users: IO[bytes]) -> Plan:
                 users.write(b"%d\t%s\t%s\n" % (number, copytext.encode(user.id), copytext.encode(user.address)))
             else:
                 raise edited
-            if json.loads(line).get("sha256") != digest.hexdigest() or lines.read(1) or number != plan.users:
+            if line != _seal(digest.hexdigest()) or lines.read(1) or number != plan.users:
                 raise edited
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}", hint="check the path after --plan") from None
@@ -154,11 +154,18 @@ def load(file: Path, users: IO[bytes]) -> Plan:
     return plan
 
 
+def _seal(sha256: str) -> bytes:
+    """The last line of a plan's file."""
+    return msgspec.json.encode({"sha256": sha256}) + b"\n"
+
+
 def _header(file: Path, line: bytes) -> Plan:
     try:
         raw = json.loads(line)["gaiaops_plan"]
-    except (ValueError, TypeError, KeyError):
-        raise UsageError(f"{file} is no plan", hint="gaiaops cleanup ENV --save-plan FILE makes one") from None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raw = None
+    if not isinstance(raw, dict):
+        raise UsageError(f"{file} is no plan", hint="gaiaops cleanup ENV --save-plan FILE makes one")
     if raw.get("format") != FORMAT:
         raise RefusedError(f"{file} was made by another version of gaiaops", hint="make a new plan")
     return msgspec.convert(raw, Plan)

@@ -23,7 +23,8 @@ def refusals(graph: Graph, facts: Facts, deleted: Mapping[int, int]) -> Iterator
         yield "this role may not create temporary tables (GRANT TEMP ON DATABASE)"
     if not facts.counts:
         yield "track_counts is off: what was deleted could not be verified"
-    for table in graph.touched:
+    watched = [graph.tables[link.child] for link in graph.links if link.action is Action.BLOCK]
+    for table in {table.oid: table for table in [*graph.touched, *watched]}.values():
         yield from _forbidden(graph, table)
     for link, visited in _unindexed(graph, deleted):
         if visited > _TOO_SLOW:

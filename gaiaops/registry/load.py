@@ -33,7 +33,7 @@ FILE_NAME = "environments.toml"
 RESERVED = ("all", "supabase")
 _SECTIONS = ("environments", "supabase", "tables", "cache", "references", "cleanup", "timeouts")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
-_KEY_PART = re.compile(r"\{(\w+)\.(\w+)(?::\d+)?\}")
+_KEY_PART = re.compile(r"\{(\w+)\.(\w+)(?::[1-9]\d*)?\}")
 _AT = re.compile(r" - at `\$\.?([^`]*)`$")
 _UNKNOWN = re.compile(r"Object contains unknown field `([^`]*)`")
 _MISSING = re.compile(r"Object missing required field `([^`]*)`")
@@ -157,6 +157,8 @@ class _Reader:
         spec = self.convert(raw, path, ReferenceSpec)
         if spec.holds.count("{id}") + spec.holds.count("{address}") != 1:
             raise self.fail(f"{path}.holds", "needs {id} or {address}, once")
+        if spec.where is not None and not spec.where.strip():
+            raise self.fail(f"{path}.where", "empty")
         return Reference(table, column, spec.holds, spec.where, spec.on_delete)
 
     def cache(self, raw: object) -> CacheSpec:
