@@ -28,6 +28,7 @@ from gaiaops.registry.model import Environment, Registry, Timeouts
 
 # Advisory locks are per database; these two numbers are ours ("gaia", 1).
 _LOCK = "SELECT pg_try_advisory_lock(1734437217, 1)"
+_LOCK_S = 1.5
 # The server works on two batches at once: foreign keys are checked row by row, and one core is kept busy by it.
 WORKERS = 2
 
@@ -64,7 +65,7 @@ def apply(registry: Registry, env: Environment, run: Run, hooks: Hooks) -> Outco
     """
     with located(env.name), run.lock(), ExitStack() as stack:
         plan = run.plan()
-        _check_users_file(run, plan)
+        check_users_file(run, plan)
         pg.check_only_name(registry, env)
         sessions = [stack.enter_context(pg.changing(env.postgres_url(), env.timeouts, COMMAND))]
         graph, timeouts = _check(registry, env, run, plan, sessions[0])
@@ -82,7 +83,11 @@ def check_server(session: Session, env: Environment, server: str) -> Facts:
 
     Raises RefusedError where another one runs, a pin does not match, or the server is not `server`.
     """
-    if not session.fetch(_LOCK)[0][0]:
+    end = time.monotonic() + _LOCK_S
+    while not session.fetch(_LOCK)[0][0]:
+        if time.monotonic() < end:  # the server may not have noticed yet that the last one has ended
+            time.sleep(0.1)
+            continue
         raise RefusedError(
             "another clean-up or restore of this database is running", hint="pg_stat_activity shows it as gaiaops"
         )
@@ -144,7 +149,7 @@ class _Purge:
             waiting, changed = workers[0].remaining()
             workers[0].skip(changed, "the address changed")
             self.outcome.gone = max(0, self.plan.users - len(waiting) - len(changed) - state.users)
-        self.run.note("started", users=len(waiting))
+        self.run.note("started", users=len(waiting), cache=self.cache.needed)
         shared.give(waiting)
         try:
             self.cache.clean({n: s for n, s in state.committed.items() if n not in state.cached})
@@ -155,7 +160,8 @@ class _Purge:
             self._finish_cache()
         self.outcome.interrupted = self.hooks.stop() and shared.left > 0
         self.outcome.left = shared.left
-        self.run.note("ended", left=self.outcome.left + self.outcome.cache_left)
+        left = self.outcome.left + self.outcome.cache_left
+        self.run.note("ended", left=left, segments=len(self.run.state().committed))
         return self.outcome
 
     def _run(self, workers: Sequence[Worker], shared: Shared, total: int) -> None:
@@ -210,7 +216,7 @@ class _Purge:
             self.outcome.cache_failure = self.cache.failure.message
 
 
-def _check_users_file(run: Run, plan: Plan) -> None:
+def check_users_file(run: Run, plan: Plan) -> None:
     """Raises RefusedError where the run's list of users is not the plan's."""
     digest, numbers = hashlib.sha256(), 0
     try:

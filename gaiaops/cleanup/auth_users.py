@@ -44,7 +44,7 @@ def purged(run: Run) -> Iterator[Person]:
     state = run.state()
     for segment in state.committed.values():
         for section in segment.sections:
-            if section.kind != "delete" or not section.table.endswith(".users") or "email" not in section.columns:
+            if section.kind != "delete" or section.name != "users" or "email" not in section.columns:
                 continue
             key, email = section.columns.index("id") + 1, section.columns.index("email") + 1
             for chunk in run.lines(segment, section):

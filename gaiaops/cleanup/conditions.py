@@ -7,11 +7,16 @@ begin with `g_`, so that a registry's condition, whose columns are unqualified, 
 from __future__ import annotations
 
 from gaiaops.cleanup.graph import Graph
-from gaiaops.cleanup.links import Link
+from gaiaops.cleanup.links import Action, Link
 
 PLAN = "gaiaops_plan"
 _UUID = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 _TEXTS = ("text", "character varying", "citext", "name")
+
+
+def in_part(alias: str, part: str) -> str:
+    """The row is in this partition, or in one of its own."""
+    return f"{alias}.tableoid IN (SELECT relid FROM pg_partition_tree({literal(part)}))"
 
 
 def literal(text: str) -> str:
@@ -47,9 +52,12 @@ def same_key(graph: Graph, oid: int) -> str:
 
 def inherited(graph: Graph, link: Link) -> str:
     """Whether a row is somebody else's, with the parent's row in `d`: it hangs on one that is, or says so itself."""
-    if graph.owners(link.child) or link.child == graph.users:
-        return foreign(graph, link.child, link) or "false"
-    return "d.g_foreign"
+    if not graph.owners(link.child) and link.child != graph.users:
+        return "d.g_foreign"
+    says = foreign(graph, link.child, link)
+    if link.owner and graph.out_of(graph.users, Action.DELETE):  # users besides the plan's may be in the key set
+        return f"(d.g_foreign OR {says})" if says else "d.g_foreign"
+    return says or "false"
 
 
 def foreign(graph: Graph, child: int, link: Link | None = None) -> str:
@@ -106,7 +114,8 @@ def _names_user(graph: Graph, link: Link) -> str:
     value = f"t.{link.columns[0].quoted}::text"
     if before or after:
         start, end = literal(before), len(before) + len(after)
-        fits = f"left({value}, {len(before)}) = {start} AND right({value}, {len(after)}) = {literal(after)}"
+        fits = f"length({value}) >= {end} AND left({value}, {len(before)}) = {start}"
+        fits += f" AND right({value}, {len(after)}) = {literal(after)}"
         value = f"CASE WHEN {fits} THEN substr({value}, {len(before) + 1}, length({value}) - {end}) END"
     if link.parent_columns == ("email",):
         return f'u.email::text COLLATE "C" = {value} COLLATE "C"'
@@ -135,5 +144,5 @@ def _split(holds: str) -> tuple[str, str, str]:
 
 
 def _conditions(link: Link, child: str) -> list[str]:
-    part = [f"{child}.tableoid = {literal(link.part)}::regclass"] if link.part else []
+    part = [in_part(child, link.part)] if link.part else []
     return [*part, *([f"({link.where})"] if link.where else [])]

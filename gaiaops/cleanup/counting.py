@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -14,6 +14,7 @@ from gaiaops.cleanup.plan import Collateral, Reason, TablePlan
 from gaiaops.postgres.session import Session
 from gaiaops.postgres.shape import Table
 
+_STAYS = (Action.NULL, Action.DEFAULT, Action.KEEP, Action.BLOCK)
 _HEAVY = 1_000  # rows of one user in one table that are worth a look when batches are made
 _LISTED = 1_000  # Redis keys in a plan; of more only the number
 _NAMED = 20  # people whose rows are collateral, named in a plan
@@ -50,6 +51,20 @@ def count(session: Session, graph: Graph, user_keys: Sequence[str]) -> Counts:
             values = counter.values(by_name[template.table], template.column)
             counts.cache_entries += [template.key(value).decode() for value in values]
     return counts
+
+
+def _merged(found: Iterable[Iterable[Collateral]]) -> list[Collateral]:
+    """One entry for each table and owner, whatever ways lead to the rows."""
+    entries: dict[tuple[str, str], Collateral] = {}
+    for entry in (entry for some in found for entry in some):
+        key = (entry.table, entry.owner)
+        if key in entries:
+            before = entries[key]
+            users = tuple(dict.fromkeys([*before.users, *entry.users]))
+            entries[key] = Collateral(entry.table, entry.owner, before.rows + entry.rows, users)
+        else:
+            entries[key] = entry
+    return list(entries.values())
 
 
 class _Counter:
@@ -98,11 +113,14 @@ class _Counter:
                 rows = self._keyed(oid) if oid in graph.keysets else self._leaf(oid)
                 deleted[oid] = rows
                 if rows:
-                    reasons = tuple(self.reasons[oid]) or (Reason("users", "the rule on the address", rows),)
-                    plans.append(TablePlan(graph.tables[oid].name, "delete", rows, self.foreign[oid], reasons))
+                    reasons = self.reasons[oid]
+                    if oid == graph.users:
+                        ruled = rows - sum(reason.rows for reason in reasons)
+                        reasons = [Reason("users", "the rule on the address", ruled), *reasons]
+                    plans.append(TablePlan(graph.tables[oid].name, "delete", rows, self.foreign[oid], tuple(reasons)))
         plans += self._others()
         found = [self._owners(oid, link) for oid, number in self.foreign.items() if number for link in self._ways(oid)]
-        return Counts(plans, [entry for some in found for entry in some], deleted, dict(self.heavy), {}, [])
+        return Counts(plans, _merged(found), deleted, dict(self.heavy), {}, [])
 
     def _keyed(self, oid: int) -> int:
         rows, foreign = self.session.fetch(
@@ -164,25 +182,37 @@ class _Counter:
 
     def _others(self) -> list[TablePlan]:
         """Rows that stay and are changed, or that block, and those that a soft reference keeps."""
-        found = []
-        for link in self.graph.links:
-            if link.action is Action.DELETE:
-                continue
+        found: list[TablePlan] = []
+        earlier: list[Link] = []
+        order = [link for group in self.graph.groups for oid in group for link in self.graph.into(oid, *_STAYS)]
+        for link in order:
             table = self.graph.tables[link.child]
+            left_out = self._staying(link.child) + self._set_before(link, earlier)
             rows = self.session.fetch(
                 f"SELECT count(*) FROM {table.sql} AS t JOIN {self.graph.keysets[link.parent].name} AS d"
-                f" ON {conditions.match(self.graph, link, 't', 'd')}{self._staying(link.child)}"
+                f" ON {conditions.match(self.graph, link, 't', 'd')}{left_out}"
             )[0][0]
+            earlier.append(link)
             if rows:
                 reason = Reason(link.name, link.why, rows)
                 found.append(TablePlan(table.name, link.action.value, rows, 0, (reason,)))
         return found
 
+    def _set_before(self, link: Link, earlier: Sequence[Link]) -> str:
+        """Leaves out rows that a link before this one has set to NULL already: they share a column."""
+        columns = {column.name for column in link.columns}
+        return "".join(
+            f" AND NOT EXISTS (SELECT FROM {self.graph.keysets[before.parent].name} AS e"
+            f" WHERE {conditions.match(self.graph, before, 't', 'e')})"
+            for before in earlier
+            if before.child == link.child and columns & {column.name for column in before.set_columns}
+        )
+
     def _staying(self, child: int) -> str:
         """Leaves out rows that are deleted anyhow."""
         graph = self.graph
         if child in graph.keysets:
-            return " WHERE NOT EXISTS " + self._in_keyset(child)
+            return " AND NOT EXISTS " + self._in_keyset(child)
         return "".join(
             f" AND NOT EXISTS (SELECT FROM {graph.keysets[link.parent].name} AS e"
             f" WHERE {conditions.match(graph, link, 't', 'e')})"

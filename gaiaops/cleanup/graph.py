@@ -107,7 +107,7 @@ def build(catalog: Catalog, users: Table | None, references: Sequence[tuple[Refe
     declared = {f"{table.name}.{ref.column}": ref for ref, table in references if table}
     hard = [from_foreign_key(catalog, key, users.oid, declared) for key in catalog.foreign_keys]
     covered = {(link.child, column.name) for link in hard for column in link.columns}
-    to_users = {(link.child, link.columns[0].name) for link in hard if link.parent == users.oid}
+    to_users = {(link.child, column.name) for link in hard if link.parent == users.oid for column in link.columns}
     soft, absent = [], []
     for reference, table in references:
         column = table.column(reference.column) if table else None

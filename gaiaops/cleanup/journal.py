@@ -11,9 +11,9 @@ import msgspec
 class Section(msgspec.Struct, frozen=True):
     """A part of a segment: the rows that one statement took out of one table, or set columns of.
 
-    `table` is the qualified and quoted name; of an update the first `keys` columns are the key, the others what was
-    set, whose old values come first in a line and whose new ones after them. Sections of one `group` go back
-    together. `offset` and `size` are bytes in the segment's file.
+    `table` is the qualified and quoted name, `name` the one people use. Of an update the first `keys` columns are the
+    key, the others what was set, whose old values come first in a line and whose new ones after them. Sections of one
+    `group` go back together. `offset` and `size` are bytes in the segment's file.
     """
 
     kind: str
@@ -27,6 +27,7 @@ class Section(msgspec.Struct, frozen=True):
     sets: int = 0
     group: int = 0
     reason: str = ""
+    name: str = ""
 
 
 class Segment(msgspec.Struct, frozen=True):
@@ -51,7 +52,11 @@ class Segment(msgspec.Struct, frozen=True):
 
 
 class State(msgspec.Struct):
-    """Where a run is. `doubtful` are segments of which it is not known whether they were committed."""
+    """Where a run is. `doubtful` are segments of which it is not known whether they were committed.
+
+    `cache`: the environment has Redis entries to remove; `restoring`: a restore was begun; `broken`: how the journal
+    contradicts itself.
+    """
 
     committed: dict[int, Segment] = {}
     doubtful: dict[int, Segment] = {}
@@ -63,6 +68,9 @@ class State(msgspec.Struct):
     auth: dict[str, str] = {}
     finished: bool = False
     ended: str = ""
+    cache: bool = True
+    restoring: bool = False
+    broken: str = ""
 
     @property
     def users(self) -> int:
@@ -79,7 +87,7 @@ class State(msgspec.Struct):
     @property
     def uncached(self) -> list[int]:
         """Committed segments whose users' Redis entries may still be there."""
-        return [number for number in self.committed if number not in self.cached]
+        return [number for number in self.committed if self.cache and number not in self.cached]
 
     @property
     def word(self) -> str:
@@ -104,30 +112,51 @@ class State(msgspec.Struct):
         return found
 
 
+_SEGMENTS = ("synced", "committed", "rolled back", "cached", "restored")
+_RUNS = ("started", "ended", "skipped", "auth", "restoring", "restored user")
+
+
 def fold(events: Iterable[dict[str, Any]]) -> State:
     """The state after these events. An unknown event is ignored: a later version wrote it."""
     state = State()
     for event in events:
         name, number = event.get("event"), int(event.get("segment", 0))
-        if name == "synced":
-            segment = msgspec.convert(event["of"], Segment)
-            state.doubtful[segment.number] = segment
-            state.last = max(state.last, segment.number)
-        elif name == "committed" and number in state.doubtful:
-            state.committed[number] = state.doubtful.pop(number)
-        elif name == "rolled back":
-            state.doubtful.pop(number, None)
-        elif name == "cached":
-            state.cached.add(number)
-        elif name == "restored":
-            state.restored.add(number)
-        elif name == "restored user":
-            state.restored_users.add(event["address"])
-        elif name == "skipped":
-            state.skipped[event["address"]] = event["why"]
-        elif name == "auth":
-            state.auth[event["id"]] = event["outcome"]
-        elif name in ("started", "ended"):
-            state.finished = name == "ended" and not event.get("left")
-            state.ended = event["at"] if name == "ended" else ""
+        if name in _SEGMENTS:
+            _of_segment(state, str(name), number, event)
+        elif name in _RUNS:
+            _of_run(state, str(name), event)
     return state
+
+
+def _of_segment(state: State, name: str, number: int, event: dict[str, Any]) -> None:
+    if name == "synced":
+        segment = msgspec.convert(event["of"], Segment)
+        state.doubtful[segment.number] = segment
+        state.last = max(state.last, segment.number)
+    elif name == "rolled back":
+        state.doubtful.pop(number, None)
+    elif name == "cached":
+        state.cached.add(number)
+    elif name == "restored":
+        state.restored.add(number)
+    elif number in state.doubtful:
+        state.committed[number] = state.doubtful.pop(number)
+    elif number not in state.committed:
+        state.broken = f"it lacks what segment {number} holds"
+
+
+def _of_run(state: State, name: str, event: dict[str, Any]) -> None:
+    if name == "started":
+        state.finished, state.ended, state.cache = False, "", bool(event.get("cache", True))
+    elif name == "ended":
+        state.finished, state.ended = not event.get("left"), str(event.get("at", ""))
+        if event.get("segments", 0) > len(state.committed):
+            state.broken = f"it had {event['segments']} segments and has {len(state.committed)}"
+    elif name == "skipped":
+        state.skipped[event["address"]] = event["why"]
+    elif name == "auth":
+        state.auth[event["id"]] = event["outcome"]
+    elif name == "restored user":
+        state.restored_users.add(event["address"])
+    else:
+        state.restoring = True

@@ -108,7 +108,9 @@ def collect(graph: Graph, link: Link, *, lock: bool) -> str:
 
 
 def many(graph: Graph, keyset: KeySet) -> bool:
-    """Whether a row may be collected twice: several links lead to it, or to users besides the plan."""
+    """Whether a row may be collected twice: several links or a circle lead to it, or any to users besides the plan."""
+    if any(keyset.table in group and len(group) > 1 for group in graph.groups):
+        return True
     return len(graph.out_of(keyset.table, Action.DELETE)) > (0 if keyset.table == graph.users else 1)
 
 

@@ -18,6 +18,8 @@ _OWNERSHIP = re.compile(r"(user|owner|account|member|profile|player|customer)(_?
 _LOOKS_LIKE = re.compile(
     r"(.*_)?(user|owner|actor|author|creator|member|principal|assignee|profile|account|player|customer|person)"
     r"(_?id|_uuid|_ids)?|(.*_)?by(_id)?|(.*_)?e?mail(_address)?"
+    r"|.*(user|owner|actor|author|creator|member|by)(Id|ID|Uuid)|(created|updated|granted|assigned|invited)By",
+    re.IGNORECASE,
 )
 _ACTIONS = {"a": "NO ACTION", "r": "RESTRICT", "c": "CASCADE", "n": "SET NULL", "d": "SET DEFAULT"}
 SOFT = "soft reference"
@@ -65,8 +67,8 @@ def from_foreign_key(catalog: Catalog, key: ForeignKey, users: int, declared: di
     settable = _columns(child, key.set_columns) or tuple(c for c in columns if not (c.required or c.generated))
     defaulted = _columns(child, key.set_columns) or tuple(c for c in columns if not c.generated)
     override = declared.get(f"{child.name}.{key.name}")
-    if len(columns) == 1:
-        override = declared.get(f"{child.name}.{columns[0].name}") or override
+    for column in columns:
+        override = declared.get(f"{child.name}.{column.name}") or override
     action, problem = _action_of(key, settable, parent.oid == users), ""
     if override and override.on_delete:
         action = Action(override.on_delete)
@@ -134,6 +136,8 @@ def unclassified(catalog: Catalog, users: Table, linked: set[tuple[int, str]]) -
 
 
 def _action_of(key: ForeignKey, settable: tuple[Column, ...], to_users: bool) -> Action:
+    if key.whole and len(settable) < len(key.columns) and key.action != "d":
+        settable = ()  # MATCH FULL: some of its columns cannot be NULL alone
     if key.action == "c" or not settable:
         return Action.DEFAULT if key.action == "d" else Action.DELETE
     if key.action == "d":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
@@ -17,6 +18,7 @@ from gaiaops.errors import RefusedError, UsageError
 from gaiaops.postgres import copytext
 
 FORMAT = 1
+_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]*")
 
 
 class User(msgspec.Struct, frozen=True):
@@ -168,4 +170,7 @@ def _header(file: Path, line: bytes) -> Plan:
         raise UsageError(f"{file} is no plan", hint="gaiaops cleanup ENV --save-plan FILE makes one")
     if raw.get("format") != FORMAT:
         raise RefusedError(f"{file} was made by another version of gaiaops", hint="make a new plan")
-    return msgspec.convert(raw, Plan)
+    plan = msgspec.convert(raw, Plan)
+    if not _ID.fullmatch(plan.id):  # it names a folder
+        raise RefusedError(f"{file} has an id that no plan has", hint="make a new plan")
+    return plan

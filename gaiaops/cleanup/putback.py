@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from gaiaops.cleanup.conditions import in_part
 from gaiaops.cleanup.graph import columns_sql
 from gaiaops.cleanup.journal import Section
 from gaiaops.errors import RefusedError
 from gaiaops.postgres.shape import Catalog, Column, ForeignKey, Table
+
+_NUMBER = '"gaiaops user" integer'
 
 
 def check_compatible(catalog: Catalog, sections: Iterable[Section]) -> dict[str, Table]:
@@ -22,7 +25,8 @@ def check_compatible(catalog: Catalog, sections: Iterable[Section]) -> dict[str,
             raise _incompatible(f"there is no table {section.table}")
         for name, kind in zip(section.columns, section.types, strict=True):
             column = table.column(name)
-            if column is None or column.generated:
+            in_key = section.kind == "update" and name in section.columns[: section.keys]
+            if column is None or (column.generated and not in_key):
                 raise _incompatible(f"{section.table} has no column {name} that can be written")
             if column.type != kind:
                 raise _incompatible(f"{section.table}.{name} was {kind} and is {column.type}")
@@ -45,15 +49,25 @@ def copy_rows(section: Section, table: Table) -> str:
 def stage(section: Section, table: Table, name: str) -> list[str]:
     """Makes the temporary table for a section, and the COPY that fills it with whole lines of the archive.
 
-    An update's old values are in the columns `g_o0` …, the new ones in `g_w0` ….
+    Columns of ours have names with a blank, which no table's column has. An update's old values are in
+    `"gaiaops old 0"` …, the new ones in `"gaiaops new 0"` …. Rows are staged with their generated columns, which a
+    foreign key may be made of.
     """
     columns = _columns(section, table)
-    parts = [f"{column.quoted} {column.type}" for column in columns[: section.keys or None]]
-    for prefix in ("g_o", "g_w") if section.kind == "update" else ():
-        parts += [f"{prefix}{i} {column.type}" for i, column in enumerate(columns[section.keys :])]
+    if section.kind == "update":
+        parts = [f"{column.quoted} {column.type}" for column in columns[: section.keys]]
+        for make in (_old, _new):
+            parts += [f"{make(i)} {column.type}" for i, column in enumerate(columns[section.keys :])]
+        return [
+            f"CREATE TEMPORARY TABLE {name} ({_NUMBER}, {', '.join(parts)}) ON COMMIT DROP",
+            f"COPY {name} FROM STDIN",
+        ]
+    names = ", ".join(column.quoted for column in columns)
+    added = [column for column in table.stored if column.required and column.name not in section.columns]
     return [
-        f"CREATE TEMPORARY TABLE {name} (g_n integer, {', '.join(parts)}) ON COMMIT DROP",
-        f"COPY {name} FROM STDIN",
+        f"CREATE TEMPORARY TABLE {name} ({_NUMBER}, LIKE {table.sql} INCLUDING GENERATED) ON COMMIT DROP",
+        *(f"ALTER TABLE {name} ALTER {column.quoted} DROP NOT NULL" for column in added),
+        f"COPY {name} ({_NUMBER.partition(' integer')[0]}, {names}) FROM STDIN",
     ]
 
 
@@ -87,7 +101,18 @@ def drop_orphans(catalog: Catalog, table: Table, name: str, stages: Mapping[int,
     for key in foreign_keys(catalog, table):
         values = {column: f"s.{quoted[column]}" for column in key.columns}
         absent = _absent(catalog, key, values, stages.get(key.parent))
-        found.append(f"DELETE FROM {name} AS s WHERE {absent}")
+        part = f" AND ({key.part_condition})" if key.part_condition else ""
+        found.append(f"DELETE FROM {name} AS s WHERE {absent}{part}")
+    return found
+
+
+def drop_conflicts(table: Table, name: str) -> list[str]:
+    """Takes rows out of the stage whose unique values others have, where ON CONFLICT cannot (a deferrable one)."""
+    quoted = {column.name: column.quoted for column in table.columns}
+    found = []
+    for names in table.uniques if table.deferrable else ():
+        same = " AND ".join(f"t.{quoted[column]} = s.{quoted[column]}" for column in names)
+        found.append(f"DELETE FROM {name} AS s USING {table.sql} AS t WHERE {same}")
     return found
 
 
@@ -98,7 +123,8 @@ def insert(sections: Sequence[tuple[Section, Table, str]]) -> str:
         columns = _columns(section, table)
         parts.append(
             f"x{i} AS (INSERT INTO {table.sql} ({', '.join(c.quoted for c in columns)}) OVERRIDING SYSTEM VALUE"
-            f" SELECT {columns_sql(columns, 's')} FROM {name} AS s ON CONFLICT DO NOTHING RETURNING 1)"
+            f" SELECT {columns_sql(columns, 's')} FROM {name} AS s"
+            f"{'' if table.deferrable else ' ON CONFLICT DO NOTHING'} RETURNING 1)"
         )
     return f"WITH {', '.join(parts)} SELECT {', '.join(f'(SELECT count(*) FROM x{i})' for i in range(len(parts)))}"
 
@@ -107,12 +133,13 @@ def set_back(catalog: Catalog, section: Section, table: Table, name: str) -> str
     """Writes the old values where what the purge wrote is still there, and what they refer to is."""
     sets = _columns(section, table)[section.keys :]
     quoted = {column.name: column.quoted for column in table.columns}
-    old = {column.name: f"s.g_o{i}" for i, column in enumerate(sets)}
+    old = {column.name: f"s.{_old(i)}" for i, column in enumerate(sets)}
     conditions = [_same_key(table), still_set(section, table)]
     for key in foreign_keys(catalog, table):
         if set(key.columns) & set(old):
             values = {column: old.get(column, f"t.{quoted[column]}") for column in key.columns}
-            conditions.append(f"NOT ({_absent(catalog, key, values, None)})")
+            part = f"{in_part('t', key.part)} AND " if key.part else ""
+            conditions.append(f"NOT ({part}{_absent(catalog, key, values, None)})")
     changes = ", ".join(f"{column.quoted} = {old[column.name]}" for column in sets)
     return f"UPDATE {table.sql} AS t SET {changes} FROM {name} AS s WHERE {' AND '.join(conditions)}"
 
@@ -120,13 +147,13 @@ def set_back(catalog: Catalog, section: Section, table: Table, name: str) -> str
 def still_set(section: Section, table: Table) -> str:
     """The condition that `t` still holds what the purge wrote."""
     sets = _columns(section, table)[section.keys :]
-    return " AND ".join(f"t.{c.quoted} IS NOT DISTINCT FROM s.g_w{i}" for i, c in enumerate(sets))
+    return " AND ".join(f"t.{c.quoted} IS NOT DISTINCT FROM s.{_new(i)}" for i, c in enumerate(sets))
 
 
 def compare_set(section: Section, table: Table, name: str) -> str:
     """(rows that hold the old values already, rows that hold others, rows to write to), before it is written."""
     sets = _columns(section, table)[section.keys :]
-    back = " AND ".join(f"t.{c.quoted} IS NOT DISTINCT FROM s.g_o{i}" for i, c in enumerate(sets))
+    back = " AND ".join(f"t.{c.quoted} IS NOT DISTINCT FROM s.{_old(i)}" for i, c in enumerate(sets))
     still = still_set(section, table)
     return (
         f"SELECT count(*) FILTER (WHERE {back}), count(*) FILTER (WHERE NOT ({back}) AND NOT ({still})),"
@@ -136,7 +163,16 @@ def compare_set(section: Section, table: Table, name: str) -> str:
 
 
 def foreign_keys(catalog: Catalog, table: Table) -> list[ForeignKey]:
-    return [key for key in catalog.foreign_keys if key.child == table.oid and not key.temporal]
+    """The keys that the server holds a table to, so that a row without its parent could not go in."""
+    return [key for key in catalog.foreign_keys if key.child == table.oid and key.enforced and not key.temporal]
+
+
+def _old(number: int) -> str:
+    return f'"gaiaops old {number}"'
+
+
+def _new(number: int) -> str:
+    return f'"gaiaops new {number}"'
 
 
 def _absent(catalog: Catalog, key: ForeignKey, values: Mapping[str, str], staged: str | None) -> str:

@@ -19,7 +19,7 @@ from gaiaops.cleanup.journal import Segment, State
 from gaiaops.cleanup.plan import users_of
 from gaiaops.cleanup.settle import settle
 from gaiaops.cleanup.undo import Restored, Undo, add_up
-from gaiaops.errors import UsageError, located
+from gaiaops.errors import RefusedError, UsageError, located
 from gaiaops.postgres import catalog
 from gaiaops.postgres import session as pg
 from gaiaops.registry.model import Environment, Registry
@@ -42,6 +42,7 @@ def restore(registry: Registry, env: Environment, run: Run, options: Options, ho
     """
     with located(env.name), run.lock(), ExitStack() as stack:
         plan, numbers = run.plan(), _numbers(run, options.user)
+        apply.check_users_file(run, plan)
         timeouts = msgspec.structs.replace(env.timeouts, lock=min(env.timeouts.lock, 2_000))
         pg.check_only_name(registry, env)
         session = stack.enter_context(pg.changing(env.postgres_url(), timeouts, COMMAND))
@@ -51,6 +52,8 @@ def restore(registry: Registry, env: Environment, run: Run, options: Options, ho
         if users is not None:
             settle(session, run, users)
         state = run.state()
+        if state.broken:
+            raise RefusedError(f"the archive was changed: {state.broken}", hint="nothing was restored from it")
         segments = list(reversed(state.committed.values()))  # in the order of their commits, backwards
         tables = putback.check_compatible(read, [section for s in segments for section in s.sections])
         for segment in segments:
@@ -61,6 +64,10 @@ def restore(registry: Registry, env: Environment, run: Run, options: Options, ho
             for _ in range(min(apply.WORKERS, len(segments)) - 1):
                 another = stack.enter_context(pg.changing(env.postgres_url(), timeouts, COMMAND))
                 undos.append(Undo(another, read, tables, run))
+        for undo in undos:
+            undo.again = state.restoring
+        if not options.dry_run:
+            run.note("restoring")
         outcome = _Restore(undos, segments, hooks).go()
         outcome.lost = _lost(env, state)
         if options.user is not None and not options.dry_run:

@@ -98,6 +98,6 @@ class CacheCleaner:
 
     def _keys(self, segment: Segment) -> Iterator[bytes]:
         for section in segment.sections:
-            mine = [t for t in self._templates if section.table.endswith(f".{t.table}")]
+            mine = [t for t in self._templates if section.name == t.table]
             if section.kind == "delete" and mine:
                 yield from entries.keys_of(mine, section.columns, self._run.lines(segment, section))

@@ -53,6 +53,7 @@ class Undo:
 
     numbers: frozenset[int] | None = None
     dry_run = False
+    again = False  # a restore of this run was begun before
 
     def __init__(self, session: Session, read: Catalog, tables: dict[str, Table], run: Run) -> None:
         self.session = session
@@ -76,6 +77,9 @@ class Undo:
     def straight(self, segment: Segment) -> bool:
         """COPY into the tables, in one transaction; False where a row is there already or a parent is not."""
         if any(section.group for section in segment.sections):
+            return False
+        # Rows without a key cannot be told from those that a restore before this one put back.
+        if self.again and any(s.kind == "delete" and not self.tables[s.table].key for s in segment.sections):
             return False
         inserted: dict[str, int] = defaultdict(int)
         set_back: dict[str, int] = defaultdict(int)
@@ -119,11 +123,17 @@ class Undo:
             self.session.execute(putback.drop_present(section, table, name))
         if not self.dry_run:
             self._drop_orphans(staged)
-        waiting = [self.session.fetch(f"SELECT count(*) FROM {name}")[0][0] for _, _, name in staged]
-        done = waiting if self.dry_run else self.session.fetch(putback.insert(staged))[0]
+        waiting = self._left(staged)
+        for _, table, name in staged:
+            for sql in putback.drop_conflicts(table, name):
+                self.session.execute(sql)
+        done = self._left(staged) if self.dry_run else self.session.fetch(putback.insert(staged))[0]
         for (_, table, _), wanted, rows in zip(staged, waiting, done, strict=True):
             _add(self.outcome.inserted, {table.name: rows})
             _add(self.outcome.conflicting, {table.name: wanted - rows})
+
+    def _left(self, staged: Sequence[tuple[Section, Table, str]]) -> list[int]:
+        return [int(self.session.fetch(f"SELECT count(*) FROM {name}")[0][0]) for _, _, name in staged]
 
     def _drop_orphans(self, staged: Sequence[tuple[Section, Table, str]]) -> None:
         """Until nothing is dropped: a dropped row may be another's parent."""
@@ -154,8 +164,9 @@ class Undo:
     def _stage(self, segment: Segment, section: Section) -> str:
         self._stages += 1
         name = f"gaiaops_stage_{self._stages}"
-        create, copy = putback.stage(section, self.tables[section.table], name)
-        self.session.execute(create)
+        *makes, copy = putback.stage(section, self.tables[section.table], name)
+        for sql in makes:
+            self.session.execute(sql)
         self.session.copy_in(copy, self._lines(segment, section))
         self.session.execute(f"ANALYZE {name}")
         return name

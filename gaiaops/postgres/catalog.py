@@ -26,11 +26,15 @@ def read(session: Session) -> Catalog:
     indexed: dict[int, list[str]] = defaultdict(list)
     for relation, name in session.fetch(queries.load("catalog_indexes"), {}):
         indexed[relation].append(name)
+    uniques: dict[int, list[tuple[tuple[str, ...], bool]]] = defaultdict(list)
+    for relation, names, deferrable in session.fetch(queries.load("catalog_uniques"), {}):
+        uniques[relation].append((tuple(names), deferrable))
     tables = {}
     for row in session.fetch(queries.load("catalog_tables"), {}):
         oid = row[0]
         key = tuple(name for _, name in sorted(keys[oid]))
-        tables[oid] = _value(Table, (*row, tuple(columns[oid]), key, tuple(sorted(indexed[oid]))))
+        unique, deferrable = tuple(names for names, _ in uniques[oid]), any(late for _, late in uniques[oid])
+        tables[oid] = _value(Table, (*row, tuple(columns[oid]), key, tuple(sorted(indexed[oid])), unique, deferrable))
     rows = session.fetch(queries.load("catalog_foreign_keys"), {})
     return Catalog(tables, tuple(_value(ForeignKey, row) for row in rows))
 

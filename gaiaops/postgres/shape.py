@@ -21,7 +21,8 @@ class Table(msgspec.Struct, frozen=True):
     """A table, view or foreign table; of a partitioned table the root.
 
     `sql` is the qualified and quoted name (the server's own quoting), `key` the columns of the primary key, or of
-    a unique index without NULLs; `indexed` the columns that an index begins with; `rows` the planner's estimate.
+    a unique index without NULLs; `indexed` the columns that an index begins with, `uniques` those
+    of each unique index, one of which may be `deferrable`; `rows` the planner's estimate.
     """
 
     oid: int
@@ -38,6 +39,8 @@ class Table(msgspec.Struct, frozen=True):
     columns: tuple[Column, ...] = ()
     key: tuple[str, ...] = ()
     indexed: tuple[str, ...] = ()
+    uniques: tuple[tuple[str, ...], ...] = ()
+    deferrable: bool = False
 
     def column(self, name: str) -> Column | None:
         return next((column for column in self.columns if column.name == name), None)
@@ -60,6 +63,9 @@ class ForeignKey(msgspec.Struct, frozen=True):
     parent_columns: tuple[str, ...]
     action: str
     set_columns: tuple[str, ...]
+    whole: bool
+    part_condition: str | None
+    enforced: bool
     temporal: bool
     indexed: bool
 

@@ -74,19 +74,16 @@ class Exchange:
         """Runs our own constant SQL (several statements at once) and gives the last command's tag."""
         self._started = time.monotonic()
         self._pgconn.send_query(sql.encode())
-        tag = ""
-        while (result := self._result()) is not None:
-            self._check(result, sql)
-            tag = (result.command_status or b"").decode()
-        return tag
+        last = self._drain(sql)
+        return "" if last is None else (last.command_status or b"").decode()
 
     def copy_out(self, sql: str) -> Iterator[Block]:
         """The rows of our own COPY … TO STDOUT, in blocks. Raises the error tree's errors, here or while reading."""
         self._started = time.monotonic()
         self._pgconn.send_query(sql.encode())
         started = self._result()
-        if started is not None:
-            self._check(started, sql)
+        if started is not None and started.status != self._pq.ExecStatus.COPY_OUT:
+            self._drain(sql, started)
         yield from self._copy_blocks()
         if self._drain(sql) is None and not self._alive():
             raise lost_connection(self._pgconn.error_message.decode("utf-8", "replace"))
@@ -99,11 +96,22 @@ class Exchange:
         described = self._drain(sql)
         return () if described is None else _columns(described)
 
-    def _drain(self, sql: str) -> PGresult | None:
-        last = None
-        while (result := self._result()) is not None:
-            self._check(result, sql)
+    def _drain(self, sql: str, result: PGresult | None = None) -> PGresult | None:
+        """Reads to the end, so that the connection can be used again, and gives the last result.
+
+        Raises the error of the first result that is one.
+        """
+        last, failure = None, None
+        result = result or self._result()
+        while result is not None:
+            try:
+                self._check(result, sql)
+            except GaiaopsError as error:
+                failure = failure or error
             last = result
+            result = self._result()
+        if failure is not None:
+            raise failure
         return last
 
     def _copy(self, sql: str, request: Request, outcome: Result) -> Iterator[Block]:
@@ -161,6 +169,8 @@ class Exchange:
         if not self._alive():
             return lost_connection(self._pgconn.error_message.decode("utf-8", "replace") or str(error))
         result = self._pgconn.get_result()
+        while self._pgconn.get_result() is not None:  # to the end: the connection is to be used again
+            pass
         if result is not None and result.error_field(self._pq.DiagnosticField.SQLSTATE):
             return statement_failure(result, "", ran_ms=self._elapsed_ms(), timeout_ms=self._timeout_ms)
         return lost_connection(str(error))

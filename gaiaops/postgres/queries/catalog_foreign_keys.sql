@@ -5,6 +5,9 @@
 -- columns, parent_columns   in the key's order, as they are
 -- action          a NO ACTION, r RESTRICT, c CASCADE, n SET NULL, d SET DEFAULT
 -- set_columns     the columns that SET NULL or SET DEFAULT (…) names; else empty (to_jsonb, as 14 has none)
+-- whole           MATCH FULL: its columns are all NULL or none is
+-- part_condition  what holds for the rows of `part`, with unqualified columns; else NULL
+-- enforced        false for NOT ENFORCED (from 18)
 -- temporal        a PERIOD key, which is not equality (from 18)
 -- indexed         whether an index of the child begins with the key's columns, in any order
 SELECT
@@ -24,6 +27,9 @@ SELECT
               CASE jsonb_typeof(to_jsonb(f) -> 'confdelsetcols') WHEN 'array' THEN to_jsonb(f) -> 'confdelsetcols'
               ELSE '[]' END) AS num
           JOIN pg_attribute AS a ON a.attrelid = f.conrelid AND a.attnum = num::smallint) AS set_columns,
+    f.confmatchtype = 'f' AS whole,
+    CASE WHEN c.relispartition THEN pg_get_partition_constraintdef(c.oid) END AS part_condition,
+    coalesce((to_jsonb(f) ->> 'conenforced')::boolean, true) AS enforced,
     coalesce((to_jsonb(f) ->> 'conperiod')::boolean, false) AS temporal,
     EXISTS (
         SELECT FROM pg_index AS i

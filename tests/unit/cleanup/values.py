@@ -47,6 +47,9 @@ def key(child: int, parent: int, name: str, action: str = "c", **fields: object)
     """A foreign key of one column, to `id`."""
     values = {
         "part": None, "parent_part": None, "columns": (name,), "parent_columns": ("id",), "set_columns": (),
+        "whole": False,
+        "part_condition": None,
+        "enforced": True,
         "temporal": False, "indexed": True, **fields,
     }  # fmt: skip
     return ForeignKey(name=f"{child}_{name}_fkey", child=child, parent=parent, action=action, **values)
