@@ -47,12 +47,17 @@ def connect(url: Url, timeouts: Timeouts) -> Iterator[Redis]:
 
 def _arguments(url: Url, timeouts: Timeouts) -> dict[str, Any]:
     """redis.Redis arguments; the parts are handed over one by one, so that any password works."""
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
     arguments: dict[str, Any] = {
         "username": url.user,
         "password": url.password,
         "socket_connect_timeout": timeouts.connect / 1000,
         "socket_timeout": timeouts.statement / 1000 or None,
         "client_name": "gaiaops",
+        # One more try, for a connection that was closed while it idled; the library's default goes on for seconds.
+        "retry": Retry(NoBackoff(), 1),
         "protocol": 2,  # RESP3 came with Redis 6 and not with every stand-in
     }
     if url.scheme == "unix":

@@ -11,16 +11,17 @@ from contextlib import ExitStack
 
 import msgspec
 
-from gaiaops.cleanup import preflight
+from gaiaops.cleanup import archive, preflight
 from gaiaops.cleanup.archive import Run
 from gaiaops.cleanup.graph import Graph
 from gaiaops.cleanup.pace import Pace
 from gaiaops.cleanup.plan import Plan
 from gaiaops.cleanup.planner import COMMAND, read_graph
+from gaiaops.cleanup.selection import cap
 from gaiaops.cleanup.settle import CacheCleaner, settle
 from gaiaops.cleanup.worker import Shared, Worker
 from gaiaops.errors import RefusedError, StatementError, located
-from gaiaops.postgres import catalog
+from gaiaops.postgres import catalog, queries
 from gaiaops.postgres import session as pg
 from gaiaops.postgres.session import Session
 from gaiaops.postgres.shape import Facts
@@ -65,17 +66,38 @@ def apply(registry: Registry, env: Environment, run: Run, hooks: Hooks) -> Outco
     """
     with located(env.name), run.lock(), ExitStack() as stack:
         plan = run.plan()
-        check_users_file(run, plan)
-        pg.check_only_name(registry, env)
         sessions = [stack.enter_context(pg.changing(env.postgres_url(), env.timeouts, COMMAND))]
-        graph, timeouts = _check(registry, env, run, plan, sessions[0])
+        try:
+            check_users_file(run, plan)
+            pg.check_only_name(registry, env)
+            graph, shape, timeouts = _check(registry, env, run, plan, sessions[0])
+        except RefusedError:
+            if run.state().last == 0:  # it has done nothing, and must not stand in the way of the next one
+                archive.remove(run.folder)
+            raise
         sessions[0].use(timeouts)
         settle(sessions[0], run, graph.tables[graph.users])
         sessions += [
             stack.enter_context(pg.changing(env.postgres_url(), timeouts, COMMAND))
             for _ in range(min(WORKERS, plan.users) - 1)
         ]
-        return _Purge(registry, env, run, graph, hooks).go(sessions)
+        purge = _Purge(registry, env, run, graph, hooks)
+        purge.shape = shape
+        return purge.go(sessions)
+
+
+def finish_cache(registry: Registry, env: Environment, run: Run) -> Outcome:
+    """Removes the Redis entries that a run has left, where its plan cannot be gone on with, and closes the run."""
+    with located(env.name), run.lock():
+        cleaner = CacheCleaner(env, run, registry.user_keys)
+        state, outcome = run.state(), Outcome(run.id)
+        cleaner.clean({number: state.committed[number] for number in state.uncached})
+        left = [number for number in run.state().uncached if cleaner.needed]
+        outcome.cache_removed = cleaner.removed
+        outcome.cache_left = sum(state.committed[number].users for number in left)
+        outcome.cache_failure = cleaner.failure.message if cleaner.failure else ""
+        run.note("ended", left=outcome.cache_left, segments=len(state.committed))
+        return outcome
 
 
 def check_server(session: Session, env: Environment, server: str) -> Facts:
@@ -102,31 +124,41 @@ def check_server(session: Session, env: Environment, server: str) -> Facts:
 
 
 def batch_timeouts(env: Environment, deadlock_ms: int) -> Timeouts:
-    """Lock timeout 2 s, statement timeout 60 s.
+    """Lock timeout 2 s at most, statement timeout 60 s.
 
-    The lock timeout is kept under twice deadlock_timeout: whoever begins to wait in a circle after we did checks
-    for a deadlock later than we give up, so that it is never somebody else who is cancelled (manual 19.12).
+    The lock timeout is kept to a quarter of deadlock_timeout: somebody who waits for us, and for whose row we then
+    wait, looks for a deadlock one deadlock_timeout after they began (manual 19.12). By then we have given up, so
+    that it is never they who are cancelled.
     """
-    lock = max(100, min(2_000, 2 * deadlock_ms - 100))
+    lock = max(50, min(2_000, deadlock_ms // 4))
     return msgspec.structs.replace(env.timeouts, lock=lock, statement=60_000)
 
 
-def _check(registry: Registry, env: Environment, run: Run, plan: Plan, session: Session) -> tuple[Graph, Timeouts]:
+def _check(registry: Registry, env: Environment, run: Run, plan: Plan, session: Session) -> tuple[Graph, str, Timeouts]:
     """Nothing is changed before the server is the plan's, nobody else cleans up, and the schema is as it was."""
     facts = check_server(session, env, plan.server)
     graph = read_graph(registry, session)
+    shape = session.fetch(queries.load("shape"), {"oids": [table.oid for table in graph.touched]})[0][0]
     again = "make a new plan: gaiaops cleanup ENV"
+    if read_graph(registry, session).fingerprint() != graph.fingerprint():
+        raise RefusedError("the schema is being changed", hint="run it again")
     if graph.fingerprint() != plan.fingerprint:
         raise RefusedError("the schema is not that of the plan", hint=again)
     if run.state().last == 0 and facts.now > plan.until:
         raise RefusedError(f"the plan was good until {plan.until}", hint=again)
+    if run.state().last == 0:
+        in_all = session.fetch(f"SELECT count(*) FROM {graph.tables[graph.users].sql}")[0][0]
+        if plan.users > cap(in_all, plan.max_users):
+            raise RefusedError(f"the plan takes {plan.users} of {in_all} users, more than it may", hint=again)
     for refusal in preflight.refusals(graph, facts, {}):
         raise RefusedError(refusal)
-    return graph, batch_timeouts(env, facts.deadlock_ms)
+    return graph, shape, batch_timeouts(env, facts.deadlock_ms)
 
 
 class _Purge:
-    """Hands the users out to the workers, and waits."""
+    """Hands the users out to the workers, and waits. `shape` is the schema's, which no batch may find changed."""
+
+    shape = ""
 
     def __init__(self, registry: Registry, env: Environment, run: Run, graph: Graph, hooks: Hooks) -> None:
         self.env = env
@@ -143,6 +175,7 @@ class _Purge:
         average = (self.plan.deletes - sum(heavy.values())) / max(1, self.plan.users)
         shared = Shared(self.run, self.graph, self.cache, Pace(average, heavy), self.hooks.stop, state.last)
         shared.allow_collateral = self.plan.allow_collateral
+        shared.shape = self.shape
         workers = [Worker(session, shared, first=session is sessions[0]) for session in sessions]
         waiting = array("i", range(1, self.plan.users + 1))
         if state.last:  # it was begun before: who is left is asked of the database

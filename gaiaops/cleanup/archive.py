@@ -229,7 +229,9 @@ def create(plan: Plan, users: Path) -> Run:
         remove(draft)
         if folder.exists():
             raise used_plan(plan.id) from None
-        raise _unwritable(runs_folder(), error) from None
+        failure = _unwritable(runs_folder(), error)
+        failure.hint = f"{runs_folder()} must be writable"
+        raise failure from None
     return Run(folder)
 
 
@@ -265,12 +267,15 @@ def remove(folder: Path) -> None:
 
 @contextmanager
 def private_file(path: Path) -> Iterator[BinaryIO]:
-    """A new file of mode 0600, synced at the end."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb", buffering=_BUFFER) as file:
-        os.fchmod(file.fileno(), 0o600)
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
+    """A new file of mode 0600, synced at the end. Raises StatementError where the disk does not take it."""
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb", buffering=_BUFFER) as file:
+            os.fchmod(file.fileno(), 0o600)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise StatementError(f"cannot write {path}: {error.strerror}", hint="make room, and run it again") from None
 
 
 def _unwritable(path: Path, error: OSError) -> StatementError:

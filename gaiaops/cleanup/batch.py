@@ -20,7 +20,7 @@ from gaiaops.cleanup.graph import Graph
 from gaiaops.cleanup.journal import Section, Segment
 from gaiaops.cleanup.links import Action, Link
 from gaiaops.cleanup.takeout import Step
-from gaiaops.errors import GaiaopsError, LostServerError, StatementError
+from gaiaops.errors import GaiaopsError, LostServerError, RefusedError, StatementError
 from gaiaops.postgres import queries
 from gaiaops.postgres.session import Session
 
@@ -65,6 +65,8 @@ class Done(msgspec.Struct):
 
 class Batcher:
     """Takes batches of one graph out of one session's database, into one run's archive."""
+
+    shape = ""
 
     def __init__(  # noqa: PLR0913 - what a batch needs
         self,
@@ -148,7 +150,7 @@ class Batcher:
 
     def _take_out(self) -> tuple[Segment, int]:
         session = self._session
-        before = self._counted()
+        before, files = self._counted(), session.fetch(queries.load("files"))[0][0]
         number = self._number()
         writer = self._run.segment(number)
         try:
@@ -159,6 +161,7 @@ class Batcher:
                 self._delete(writer, group, place + 1 if group.delete else 0, expected)
             session.exchange.command("SET CONSTRAINTS ALL IMMEDIATE")  # a deferred one speaks now, not at COMMIT
             self._verify(before, expected)
+            self._check_shape(files)
             waiting = int(session.fetch(queries.load("waiting_behind"))[0][0])
             xid = str(session.fetch("SELECT pg_current_xact_id()::text")[0][0])
             return writer.close(number, xid, expected[self._graph.users][1]), waiting
@@ -225,6 +228,22 @@ class Batcher:
                 raise self._diverted(oid, f"{inserted} rows were put in meanwhile")
         self._check_left()
 
+    def _check_shape(self, files: str) -> None:
+        """No foreign key, trigger or column has come since the graph was read, and no table was truncated.
+
+        What the tables are cannot change from here on: they are locked by what was deleted from them.
+        """
+        oids = {"oids": [table.oid for table in self._graph.touched]}
+        if self._session.fetch(queries.load("shape"), oids)[0][0] != self.shape:
+            raise RefusedError(
+                "the schema was changed during the purge; the batch was rolled back", hint="run it again"
+            )
+        if self._session.fetch(queries.load("files"))[0][0] != files:
+            raise StatementError(
+                "a table was truncated or rewritten meanwhile; the batch was rolled back",
+                hint="look for triggers that TRUNCATE, or run it again",
+            )
+
     def _check_left(self) -> None:
         """Tables with triggers are looked at again: one may have kept a row from being deleted."""
         for oid in self._graph.doomed:
@@ -251,8 +270,11 @@ class Batcher:
                 self._session.commit()
             except LostServerError:
                 raise
-            except GaiaopsError:
-                self._run.note("rolled back", segment=segment.number)
+            except GaiaopsError as error:
+                # Only what the server says is certain; without an answer it may still be committed (a replica that
+                # is waited for), and is asked of the server when the run goes on.
+                if error.sqlstate and not error.sqlstate.startswith(("57", "08")):
+                    self._run.note("rolled back", segment=segment.number)
                 raise
             self._run.note("committed", segment=segment.number)
 

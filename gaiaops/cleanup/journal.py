@@ -148,6 +148,7 @@ def _of_segment(state: State, name: str, number: int, event: dict[str, Any]) -> 
 def _of_run(state: State, name: str, event: dict[str, Any]) -> None:
     if name == "started":
         state.finished, state.ended, state.cache = False, "", bool(event.get("cache", True))
+        state.skipped = {}  # who is skipped this time is said anew
     elif name == "ended":
         state.finished, state.ended = not event.get("left"), str(event.get("at", ""))
         if event.get("segments", 0) > len(state.committed):

@@ -59,6 +59,10 @@ def make(registry: Registry, env: Environment, options: Options, users_file: Pat
         with pg.changing(env.postgres_url(), plan_timeouts(env), COMMAND) as session:
             facts = catalog.facts(session)
             pg.check_pin(env, (facts.identifier, facts.database))
+            if not facts.may_temp:
+                raise RefusedError(
+                    "this role may not create temporary tables (GRANT TEMP ON DATABASE)", hint="or use another role"
+                )
             if facts.standby:
                 raise RefusedError("this is a replica: it cannot be written", hint="name the primary in the registry")
             found = read_graph(registry, session)
@@ -68,7 +72,7 @@ def make(registry: Registry, env: Environment, options: Options, users_file: Pat
                 guard.begin_read_sql(session.timeouts) + "; SET LOCAL jit = off; SET LOCAL work_mem = '64MB'"
             )
             made = _plan(_Work(session, found, facts, env, options, selection, registry), users_file)
-            namesakes.check((facts.identifier, facts.database))
+            namesakes.check()
             return made, found
 
 
@@ -79,11 +83,19 @@ def listed(registry: Registry, users_file: Path) -> Iterator[User]:
         yield User(number, key, address, f"+{emails.classify(address, tags).tag}")
 
 
-def still_fits(registry: Registry, env: Environment, plan: Plan) -> bool:
-    """Whether a begun plan can be gone on with: the server and the schema are what they were."""
+def misfit(registry: Registry, env: Environment, plan: Plan) -> str:
+    """Why a begun plan cannot be gone on with: another server, another schema. Empty where it can.
+
+    Raises RefusedError where another name leads to the same database.
+    """
+    namesakes = pg.Namesakes(registry, env)
     with located(env.name), pg.reading(env.postgres_url(), env.timeouts, COMMAND) as session:
         facts = catalog.facts(session)
-        return facts.server == plan.server and read_graph(registry, session).fingerprint() == plan.fingerprint
+        namesakes.check()
+        if facts.server != plan.server:
+            return "it was made on another server"
+        same = read_graph(registry, session).fingerprint() == plan.fingerprint
+        return "" if same else "the schema was changed since"
 
 
 def plan_timeouts(env: Environment) -> Timeouts:
@@ -238,13 +250,19 @@ def _check_keep(work: _Work, choice: _Choice) -> None:
     """A --keep that names nobody is a typing mistake that would take the person it means."""
     present = {address.casefold() for address in choice.left.get(Verdict.KEPT, ())}
     users = work.graph.tables[work.graph.users].sql
-    for address in work.options.keep:
-        if "@" not in address.strip("@"):
-            continue  # a domain
-        if address.casefold() not in present and not work.session.fetch(
-            f"SELECT FROM {users} WHERE lower(email::text) = lower(%(address)s) LIMIT 1", {"address": address}
+    for entry in work.options.keep:
+        if not entry.strip("@ "):
+            raise RefusedError(f"--keep {entry}: names nobody", hint="name an address or a @domain")
+        wanted, condition = entry, "lower(email::text) = lower(%(wanted)s)"
+        if "@" not in entry.strip("@"):
+            wanted, condition = (
+                "@" + entry.lstrip("@"),
+                "right(lower(email::text), length(%(wanted)s)) = lower(%(wanted)s)",
+            )
+        if entry.casefold() not in present and not work.session.fetch(
+            f"SELECT FROM {users} WHERE {condition} LIMIT 1", {"wanted": wanted}
         ):
-            raise RefusedError(f"--keep {address}: no user has this address", hint="is it typed right?")
+            raise RefusedError(f"--keep {entry}: no user has this address", hint="is it typed right?")
 
 
 def _later(stamp: str, seconds: int) -> str:

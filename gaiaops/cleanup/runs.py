@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from gaiaops.cleanup import archive, auth_users
+from gaiaops.cleanup import archive, auth_users, planner, saved
 from gaiaops.cleanup.archive import Run
 from gaiaops.cleanup.journal import State
 from gaiaops.cleanup.plan import Plan
@@ -37,6 +37,17 @@ def unfinished(registry: Registry, env: Environment, options: Options) -> tuple[
         else:
             others.append(run.id)
     return same, others
+
+
+def fits(registry: Registry, env: Environment, run: Run) -> str:
+    """Why an unfinished run cannot be gone on with; empty where it can: the server and the schema are what they
+    were, and the rules of today take every user of its plan."""
+    plan = run.plan()
+    try:
+        saved.check_rules(registry, env, plan, run.users_file)
+    except RefusedError as error:
+        return error.message
+    return planner.misfit(registry, env, plan)
 
 
 def auth_left(env: Environment, tags: tuple[str, ...]) -> Run | None:

@@ -29,13 +29,13 @@ def load(registry: Registry, env: Environment, file: Path, users_file: Path) -> 
     for run in archive.every():
         if run.id == found.id and run.state().word != "unfinished":
             raise archive.used_plan(found.id)
-    _check_users(registry, env, found, users_file)
-    server, _, database = found.server.partition("/")
-    pg.Namesakes(registry, env).check((server, database))
+    check_rules(registry, env, found, users_file)
+    pg.Namesakes(registry, env).check()
     return found
 
 
-def _check_users(registry: Registry, env: Environment, found: Plan, users_file: Path) -> None:
+def check_rules(registry: Registry, env: Environment, found: Plan, users_file: Path) -> None:
+    """Raises RefusedError where the rules of today would not take a plan's tags, one of its users, or so many."""
     tags = choose_tags(env, registry.tags, found.tags, found.max_users)
     if not tags or set(tags) != set(found.tags):
         raise RefusedError("the plan names no tag that may be taken", environment=env.name)

@@ -23,6 +23,7 @@ from gaiaops.postgres.session import Session
 _RETRY = ("40P01", "55P03", "40001", "23503", "23001", "57014")
 _MET = ("40P01", "55P03")  # two workers may have met in rows that belong to users of both
 _TRIES = 6
+_HOPELESS = 5  # single users one after the other whom no retry helped
 _BEHIND_S = 10
 _PATIENCE_S = 300
 _LOOK_AHEAD = 100_000
@@ -32,6 +33,7 @@ class Shared:
     """What the workers share. `left` users were to go and did not; `failure` is the first error that ended one."""
 
     allow_collateral = False
+    shape = ""
     alone = False
 
     def __init__(  # noqa: PLR0913, PLR0917 - what every worker needs
@@ -44,7 +46,7 @@ class Shared:
         self.lock = threading.RLock()
         self.commits = threading.Lock()  # commits follow one another, so that the journal has them in their order
         self.caching = threading.Lock()
-        self.users = self.rows = self.set = self.gone = self.failed = 0
+        self.users = self.rows = self.set = self.gone = self.failed = self.hopeless = 0
         self.skipped: dict[str, str] = {}
         self.dropped: list[int] = []
         self.locked: dict[int, bytes] = {}
@@ -129,6 +131,7 @@ class Worker:
             session, shared.graph, shared.run, shared.next_segment, shared.commits,
             allow_collateral=shared.allow_collateral,
         )  # fmt: skip
+        self._batcher.shape = shared.shape
 
     def run(self) -> None:
         """For a thread: every error ends up in `shared.failure`."""
@@ -178,6 +181,10 @@ class Worker:
         if tries < _TRIES:
             time.sleep(random.uniform(0.5, 1) * 0.05 * 2**tries)  # noqa: S311 - jitter, no secret
             return [(batch, tries + 1)]
+        with shared.lock:
+            shared.hopeless += 1
+            if shared.hopeless == _HOPELESS:  # it is not somebody else's doing, and will not pass
+                raise error
         self.skip(list(batch), error.message, left=True)
         return []
 
@@ -191,6 +198,7 @@ class Worker:
         if done.segment is None:
             return
         with shared.lock:
+            shared.hopeless = 0
             shared.users += done.segment.users
             shared.rows += done.segment.rows
             shared.set += done.segment.set

@@ -14,7 +14,7 @@ import click
 from gaiaops.cli import base
 from gaiaops.cli.arguments import AGE, ENVIRONMENT, TAG
 from gaiaops.cli.progress import Progress, Stop
-from gaiaops.errors import GaiaopsError, InterruptedRunError, StatementError, UsageError
+from gaiaops.errors import GaiaopsError, InterruptedRunError, RefusedError, StatementError, UsageError
 
 if TYPE_CHECKING:
     from gaiaops.cleanup.apply import Outcome
@@ -60,6 +60,8 @@ def command(context: base.Context, /, **options: Any) -> None:
     _check(options)
     registry = context.registry()
     env = registry.environment(options["env"])
+    if options["supabase"] and registry.supabase is None:
+        raise UsageError("the registry has no [supabase]", hint=f"add one to {registry.file}")
     acting = not (options["dry_run"] or options["save_plan"])
     if acting:
         base.check_confirmable(env, options["confirm"])
@@ -76,7 +78,10 @@ def command(context: base.Context, /, **options: Any) -> None:
 def _check(options: dict[str, Any]) -> None:
     if options["hard"] and not options["supabase"]:
         raise UsageError("--hard is for --supabase", hint="without it auth records are left alone")
-    given = [name for name in _PLANNED if options[name]]
+    for name in ("plan_file", "save_plan"):
+        if options[name] == "":
+            raise UsageError(f"--{name.removesuffix('_file').replace('_', '-')} is empty", hint="name a file")
+    given = [name for name in _PLANNED if options[name] or (name == "max_users" and options[name] is not None)]
     if options["plan_file"] and given:
         raise UsageError(f"--{given[0].replace('_', '-')} belongs to making a plan", hint="a saved plan has it in it")
 
@@ -134,11 +139,7 @@ def _go(registry: Registry, env: Environment, users_file: Path, options: dict[st
     run, others = runs.unfinished(registry, env, asked)
     for other in others:
         base.warn(f"[{env.name}] run {other} is unfinished; its own command finishes it, gaiaops runs {other} shows it")
-    if run is not None and planner.still_fits(registry, env, run.plan()):
-        state, planned = run.state(), run.plan().users
-        base.notice(f"run {run.id} was not finished ({state.users} of {planned} users are gone): going on with it")
-        _ask(env, f"Up to {planned - state.users} users of {env.name} go.", planned - state.users, options)
-        _apply(registry, env, run, options)
+    if run is not None and _resume(registry, env, run, options):
         return
     plan, _ = planner.make(registry, env, asked, users_file)
     if plan.users == 0 and options["supabase"] and (last := runs.auth_left(env, plan.tags)):
@@ -159,6 +160,36 @@ def _go(registry: Registry, env: Environment, users_file: Path, options: dict[st
     _apply(registry, env, archive.create(plan, users_file), options)
 
 
+def _resume(registry: Registry, env: Environment, run: Run, options: dict[str, Any]) -> bool:
+    """Goes on with an unfinished run; one that does not fit any more only has its Redis entries finished."""
+    from gaiaops.cleanup import apply, runs
+
+    state, planned = run.state(), run.plan().users
+    why = runs.fits(registry, env, run)
+    left = planned - state.users
+    if not why and options["max_users"] is not None and left > options["max_users"]:
+        raise RefusedError(
+            f"run {run.id} has {left} users left, --max-users allows {options['max_users']}",
+            hint="repeat the command as it was",
+            environment=env.name,
+        )
+    if why:
+        base.warn(f"[{env.name}] run {run.id} is not gone on with: {why}; what it did is archived")
+        done = apply.finish_cache(registry, env, run)
+        if done.cache_removed:
+            base.notice(f"{done.cache_removed} Redis entries of run {run.id} removed")
+        if done.cache_left:
+            base.warn(
+                f"[{env.name}] Redis entries of {done.cache_left} users of run {run.id} are still there: "
+                f"{done.cache_failure}"
+            )
+        return False
+    base.notice(f"run {run.id} was not finished ({state.users} of {planned} users are gone): going on with it")
+    _ask(env, f"Up to {left} users of {env.name} go.", left, options)
+    _apply(registry, env, run, options)
+    return True
+
+
 def _confirm(registry: Registry, env: Environment, plan: Plan, users_file: Path, options: dict[str, Any]) -> None:
     _show(registry, plan, users_file, {**options, "as_json": False}, err=True)
     rows = f"{plan.users} users and {plan.deletes - plan.users} rows that hang on them go from {env.name}."
@@ -176,7 +207,7 @@ def _apply(registry: Registry, env: Environment, run: Run, options: dict[str, An
     from gaiaops import trail
     from gaiaops.cleanup import apply
 
-    plan, stop, progress = run.plan(), Stop(), Progress("users")
+    plan, stop, progress, before = run.plan(), Stop(), Progress("users"), run.state().by_table()
     auth: AuthOutcome | None = None
     with trail.change(env.name, "cleanup", sha256=plan.sha256) as record, stop.listening():
         record.server, record.outcome = plan.server, trail.PARTLY
@@ -190,7 +221,7 @@ def _apply(registry: Registry, env: Environment, run: Run, options: dict[str, An
             progress.clear()
         if options["supabase"] and not done.interrupted:
             auth = _auth(registry, run, options, stop)
-        _tell(env, run, done, auth, options)
+        _tell(env, run, done, before, auth, options)
 
 
 def _counted(progress: Progress, record: Any) -> Any:
@@ -211,7 +242,14 @@ def _auth(registry: Registry, run: Run, options: dict[str, Any], stop: Stop) -> 
     return done
 
 
-def _tell(env: Environment, run: Run, done: Outcome, auth: AuthOutcome | None, options: dict[str, Any]) -> None:
+def _tell(
+    env: Environment,
+    run: Run,
+    done: Outcome,
+    before: dict[str, tuple[int, int]],
+    auth: AuthOutcome | None,
+    options: dict[str, Any],
+) -> None:
     """What went, what was skipped and why, where the archive is, and how it comes back."""
     from gaiaops.cleanup import runs
     from gaiaops.output import purge, report
@@ -221,10 +259,8 @@ def _tell(env: Environment, run: Run, done: Outcome, auth: AuthOutcome | None, o
         plan, state = run.plan(), run.state()
         body = purge.run_document(run.id, _builtins(plan), runs.document(run, plan, state, outstanding=bool(env.redis)))
         click.echo(report.document({"run": body}))
-    tables = ", ".join(
-        f"{t.rpartition('.')[2]} {d or c}{'' if d else ' changed'}" for t, (d, c) in run.state().by_table().items()
-    )
-    base.notice(f"[{env.name}] purged {done.users} users: {done.rows} rows deleted, {done.set} changed ({tables})")
+    tables = _difference(before, run.state().by_table())
+    base.notice(f"[{env.name}] purged {done.users} users: {done.rows} rows deleted, {done.set} changed{tables}")
     if done.gone:
         base.notice(f"{done.gone} users were gone already")
     for address, why in itertools.islice(done.skipped.items(), 20):
@@ -239,6 +275,17 @@ def _tell(env: Environment, run: Run, done: Outcome, auth: AuthOutcome | None, o
             base.notice(f"kept in Supabase Auth: {label(address)}: {why}")
     base.notice(f"archive: {run.folder}\nrestore: gaiaops restore {run.id}")
     _raise(env, run, done, auth)
+
+
+def _difference(before: dict[str, tuple[int, int]], after: dict[str, tuple[int, int]]) -> str:
+    """What this call did, table by table: a run may have been begun by another one."""
+    parts = []
+    for table, (deleted, changed) in after.items():
+        gone, was = before.get(table, (0, 0))
+        name = table.rpartition(".")[2]
+        parts += [f"{name} {deleted - gone}"] if deleted > gone else []
+        parts += [f"{name} {changed - was} changed"] if changed > was else []
+    return f" ({', '.join(parts)})" if parts else ""
 
 
 def _raise(env: Environment, run: Run, done: Outcome, auth: AuthOutcome | None) -> None:

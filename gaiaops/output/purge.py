@@ -85,12 +85,9 @@ def run_document(run: str, plan: Mapping[str, Any], state: Mapping[str, Any]) ->
 
 
 def runs_text(runs: Sequence[Mapping[str, Any]]) -> str:
-    """The list of runs."""
-    rows = [
-        (run["id"], run["environment"], run["started"], f"{run['users']}/{run['planned']}", run["rows"], run["state"])
-        for run in runs
-    ]
-    return table(["run", "environment", "started", "users", "rows", "state"], rows, right=[3, 4])
+    """The list of runs; an id holds the environment's name."""
+    rows = [(run["id"], run["started"], f"{run['users']}/{run['planned']}", run["rows"], run["state"]) for run in runs]
+    return table(["run", "started", "users", "rows", "state"], rows, right=[2, 3])
 
 
 def run_text(run: Mapping[str, Any]) -> str:

@@ -86,6 +86,12 @@ class Session:
             raise StatementError("the transaction had failed; the server rolled it back")
 
     def rollback(self) -> None:
+        """Rolls back; where rows are still on their way (we could not take them), by closing the connection."""
+        from psycopg.pq import TransactionStatus
+
+        if self.connection.pgconn.transaction_status == TransactionStatus.ACTIVE:
+            self.connection.close()
+            return
         self.exchange.command("ROLLBACK")
 
     @contextmanager
@@ -213,32 +219,40 @@ def check_only_name(registry: Registry, env: Environment) -> None:
 
 
 class Namesakes:
-    """Asks every other environment of the registry who it is, in the background: one that is the same database under
-    another spelling of its host must not be taken for another one. One that does not answer soon says nothing."""
+    """Asks every environment of the registry who it is, in the background: one that is the same database under
+    another spelling of its host must not be taken for another one. One that does not answer soon says nothing.
+
+    The server's start tells it from a copy of its volume, which has the same system identifier.
+    """
 
     _PATIENCE_MS = 2_000
+    _WHO = (
+        "SELECT (SELECT system_identifier::text FROM pg_control_system()), current_database()::text,"
+        " pg_postmaster_start_time()::text"
+    )
 
     def __init__(self, registry: Registry, env: Environment) -> None:
         self._env = env
-        self._found: dict[str, tuple[Environment, tuple[str, str]]] = {}
-        others = [other for other in registry.environments if other.name != env.name]
-        self._threads = [threading.Thread(target=self._ask, args=(other,), daemon=True) for other in others]
+        self._found: dict[str, tuple[str, ...]] = {}
+        self._others = [other for other in registry.environments if other.name != env.name]
+        self._threads = [threading.Thread(target=self._ask, args=(one,), daemon=True) for one in (env, *self._others)]
         for thread in self._threads:
             thread.start()
 
-    def check(self, identity: tuple[str, str]) -> None:
-        """Raises RefusedError where another name leads to the database of this identity."""
+    def check(self) -> None:
+        """Raises RefusedError where another name leads to the environment's database."""
         for thread in self._threads:
             thread.join(2 * self._PATIENCE_MS / 1000)
-        for other, found in list(self._found.values()):
-            if found == identity:
-                raise same_database(self._env, other, "/".join(identity))
+        mine = self._found.get(self._env.name)
+        for other in self._others:
+            if mine is not None and self._found.get(other.name) == mine:
+                raise same_database(self._env, other, "/".join(mine[:2]))
 
-    def _ask(self, other: Environment) -> None:
+    def _ask(self, env: Environment) -> None:
         patience = self._PATIENCE_MS
         timeouts = Timeouts(connect=patience, statement=patience, lock=patience, idle=patience)
-        with suppress(Exception), connect(other.postgres_url(), timeouts, "identity") as connection:
-            self._found[other.name] = (other, Session(connection, timeouts).identity())
+        with suppress(Exception), connect(env.postgres_url(), timeouts, "identity") as connection:
+            self._found[env.name] = Session(connection, timeouts).fetch(self._WHO)[0]
 
 
 def same_database(env: Environment, other: Environment, database: str) -> RefusedError:

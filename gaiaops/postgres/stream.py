@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import repeat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -73,14 +73,14 @@ class Exchange:
     def command(self, sql: str) -> str:
         """Runs our own constant SQL (several statements at once) and gives the last command's tag."""
         self._started = time.monotonic()
-        self._pgconn.send_query(sql.encode())
+        self._send(self._pgconn.send_query, sql.encode())
         last = self._drain(sql)
         return "" if last is None else (last.command_status or b"").decode()
 
     def copy_out(self, sql: str) -> Iterator[Block]:
         """The rows of our own COPY … TO STDOUT, in blocks. Raises the error tree's errors, here or while reading."""
         self._started = time.monotonic()
-        self._pgconn.send_query(sql.encode())
+        self._send(self._pgconn.send_query, sql.encode())
         started = self._result()
         if started is not None and started.status != self._pq.ExecStatus.COPY_OUT:
             self._drain(sql, started)
@@ -90,9 +90,9 @@ class Exchange:
 
     def _describe(self, sql: str) -> tuple[Column, ...]:
         """Parses the statement alone, so that unbalanced text never reaches the wrapper around it."""
-        self._pgconn.send_prepare(b"", sql.encode())
+        self._send(self._pgconn.send_prepare, b"", sql.encode())
         self._drain(sql)
-        self._pgconn.send_describe_prepared(b"")
+        self._send(self._pgconn.send_describe_prepared, b"")
         described = self._drain(sql)
         return () if described is None else _columns(described)
 
@@ -115,7 +115,7 @@ class Exchange:
         return last
 
     def _copy(self, sql: str, request: Request, outcome: Result) -> Iterator[Block]:
-        self._pgconn.send_query_params(sql.encode(), None)
+        self._send(self._pgconn.send_query_params, sql.encode(), None)
         started = self._result()
         if started is not None:
             self._check_wrapped(started, request, sql)
@@ -185,7 +185,7 @@ class Exchange:
             self._iso_dates(request)
         values = [value.encode() for value in request.values]
         sql = selection(request, described) if described else request.sql
-        self._pgconn.send_query_params(sql.encode(), values or None)
+        self._send(self._pgconn.send_query_params, sql.encode(), values or None)
         if pq.version() >= 170000 and hasattr(self._pgconn, "set_chunked_rows_mode"):
             self._pgconn.set_chunked_rows_mode(_ROWS_PER_CHUNK)
         else:
@@ -227,6 +227,12 @@ class Exchange:
             if following is None:
                 return
             result = following
+
+    def _send(self, how: Callable[..., None], *arguments: Any) -> None:
+        try:
+            how(*arguments)
+        except Exception as error:
+            raise lost_connection(str(error)) from None
 
     def _result(self) -> PGresult | None:
         """The next result, waiting for it with the deadline."""
