@@ -8,6 +8,8 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -e
 RUN := $(VENV)/run.installed
 DEV := $(VENV)/dev.installed
 G := $(BIN)/gaiaops
+# Half of the time a test waits for a server, so there is one worker more than there are cores.
+WORKERS = $(shell $(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)')
 
 .PHONY: demo test lint types imports unit bench stress clean docs
 
@@ -47,7 +49,7 @@ imports: $(DEV)
 	$(BIN)/lint-imports --no-logo
 
 unit: $(DEV)
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n $(WORKERS)
 
 # One line a figure; `make bench ONLY=csv` runs one.
 bench: $(RUN)
@@ -55,7 +57,7 @@ bench: $(RUN)
 
 # The rounds that are too heavy for `make test`.
 stress: $(DEV)
-	GAIAOPS_TEST_STRESS=1 $(BIN)/python -m pytest -n auto
+	GAIAOPS_TEST_STRESS=1 $(BIN)/python -m pytest -n $(WORKERS)
 
 docs: $(DEV)
 	$(BIN)/python docs/generate.py

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +10,14 @@ import click
 
 from gaiaops.cli import base
 from gaiaops.cli.arguments import AGE, ENVIRONMENT, TAG
+from gaiaops.cli.cleanup_report import show, show_refusals, tell
 from gaiaops.cli.progress import Progress, Stop
-from gaiaops.errors import GaiaopsError, InterruptedRunError, RefusedError, StatementError, UsageError
+from gaiaops.errors import GaiaopsError, RefusedError, UsageError
 
 if TYPE_CHECKING:
-    from gaiaops.cleanup.apply import Outcome
     from gaiaops.cleanup.archive import Run
     from gaiaops.cleanup.auth_users import AuthOutcome
-    from gaiaops.cleanup.plan import Plan, User
+    from gaiaops.cleanup.plan import Plan
     from gaiaops.cleanup.planner import Options
     from gaiaops.registry.model import Environment, Registry
 
@@ -113,8 +110,8 @@ def _only_plan(registry: Registry, env: Environment, users_file: Path, options: 
             f"plan of {plan.users} users saved; apply it with: gaiaops cleanup {env.name} --plan {options['save_plan']}"
         )
     if options["dry_run"] or options["as_json"]:
-        _show(registry, plan, users_file, options)
-    _show_refusals(plan)
+        show(registry, plan, users_file, options)
+    show_refusals(plan)
 
 
 def _apply_saved(registry: Registry, env: Environment, users_file: Path, options: dict[str, Any], acting: bool) -> None:
@@ -122,8 +119,8 @@ def _apply_saved(registry: Registry, env: Environment, users_file: Path, options
 
     plan = saved.load(registry, env, Path(options["plan_file"]), users_file)
     if not acting:
-        _show(registry, plan, users_file, options)
-        _show_refusals(plan)
+        show(registry, plan, users_file, options)
+        show_refusals(plan)
         return
     saved.check(plan)
     begun = [run for run in archive.every() if run.id == plan.id]
@@ -149,12 +146,12 @@ def _go(registry: Registry, env: Environment, users_file: Path, options: dict[st
         return
     if plan.users == 0:
         if options["as_json"]:
-            _show(registry, plan, users_file, options)
+            show(registry, plan, users_file, options)
         tags = ", ".join(plan.tags) or "for another environment"
         base.notice(f"[{env.name}] nothing to do: nobody is tagged {tags}, or all of them are kept")
         return
     if plan.refusals:
-        _show(registry, plan, users_file, {**options, "as_json": False}, err=True)
+        show(registry, plan, users_file, {**options, "as_json": False}, err=True)
     saved.check(plan)
     _confirm(registry, env, plan, users_file, options)
     _apply(registry, env, archive.create(plan, users_file), options)
@@ -191,7 +188,7 @@ def _resume(registry: Registry, env: Environment, run: Run, options: dict[str, A
 
 
 def _confirm(registry: Registry, env: Environment, plan: Plan, users_file: Path, options: dict[str, Any]) -> None:
-    _show(registry, plan, users_file, {**options, "as_json": False}, err=True)
+    show(registry, plan, users_file, {**options, "as_json": False}, err=True)
     rows = f"{plan.users} users and {plan.deletes - plan.users} rows that hang on them go from {env.name}."
     _ask(env, f"\n{rows}", plan.users, options)
 
@@ -221,7 +218,7 @@ def _apply(registry: Registry, env: Environment, run: Run, options: dict[str, An
             progress.clear()
         if options["supabase"] and not done.interrupted:
             auth = _auth(registry, run, options, stop)
-        _tell(env, run, done, before, auth, options)
+        tell(env, run, done, before, auth, options)
 
 
 def _counted(progress: Progress, record: Any) -> Any:
@@ -240,109 +237,3 @@ def _auth(registry: Registry, run: Run, options: dict[str, Any], stop: Stop) -> 
         done = auth_users.remove(registry, run, hard=options["hard"], stop=stop)
         record.rows = done.deleted
     return done
-
-
-def _tell(
-    env: Environment,
-    run: Run,
-    done: Outcome,
-    before: dict[str, tuple[int, int]],
-    auth: AuthOutcome | None,
-    options: dict[str, Any],
-) -> None:
-    """What went, what was skipped and why, where the archive is, and how it comes back."""
-    from gaiaops.cleanup import runs
-    from gaiaops.output import purge, report
-    from gaiaops.output.cells import label
-
-    if options["as_json"]:
-        plan, state = run.plan(), run.state()
-        body = purge.run_document(run.id, _builtins(plan), runs.document(run, plan, state, outstanding=bool(env.redis)))
-        click.echo(report.document({"run": body}))
-    tables = _difference(before, run.state().by_table())
-    base.notice(f"[{env.name}] purged {done.users} users: {done.rows} rows deleted, {done.set} changed{tables}")
-    if done.gone:
-        base.notice(f"{done.gone} users were gone already")
-    for address, why in itertools.islice(done.skipped.items(), 20):
-        base.notice(f"skipped: {label(address)}: {why}")
-    if len(done.skipped) > 20:
-        base.notice(f"… and {len(done.skipped) - 20} more skipped: gaiaops runs {run.id}")
-    if done.cache_removed:
-        base.notice(f"{done.cache_removed} Redis entries removed")
-    if auth is not None:
-        base.notice(f"Supabase Auth: {auth.deleted} deleted, {auth.absent} not there, {len(auth.kept)} kept")
-        for address, why in itertools.islice(auth.kept.items(), 20):
-            base.notice(f"kept in Supabase Auth: {label(address)}: {why}")
-    base.notice(f"archive: {run.folder}\nrestore: gaiaops restore {run.id}")
-    _raise(env, run, done, auth)
-
-
-def _difference(before: dict[str, tuple[int, int]], after: dict[str, tuple[int, int]]) -> str:
-    """What this call did, table by table: a run may have been begun by another one."""
-    parts = []
-    for table, (deleted, changed) in after.items():
-        gone, was = before.get(table, (0, 0))
-        name = table.rpartition(".")[2]
-        parts += [f"{name} {deleted - gone}"] if deleted > gone else []
-        parts += [f"{name} {changed - was} changed"] if changed > was else []
-    return f" ({', '.join(parts)})" if parts else ""
-
-
-def _raise(env: Environment, run: Run, done: Outcome, auth: AuthOutcome | None) -> None:
-    again = "run the same command again to finish"
-    if done.interrupted:
-        raise InterruptedRunError(f"interrupted: {done.left} users are left", hint=again, environment=env.name)
-    if done.cache_left:
-        why = done.cache_failure or "unknown"
-        raise StatementError(
-            f"Redis entries of {done.cache_left} purged users are still there: {why}", hint=again, environment=env.name
-        )
-    if done.left:
-        raise StatementError(f"{done.left} users could not be purged", hint=again, environment=env.name)
-    if auth is not None and auth.failure:
-        raise StatementError(
-            f"some auth records could not be deleted: {auth.failure}", hint=again, environment=env.name
-        )
-
-
-def _show(registry: Registry, plan: Plan, users_file: Path, options: dict[str, Any], *, err: bool = False) -> None:
-    from gaiaops.cleanup import planner
-    from gaiaops.output import purge
-
-    if options["as_json"]:
-        with _json_stream() as write:
-            write(plan, planner.listed(registry, users_file))
-        return
-    first = [_builtins(user) for user in itertools.islice(planner.listed(registry, users_file), purge.SHOWN_USERS)]
-    click.echo(purge.plan_text(_builtins(plan), first), err=err)
-
-
-@contextmanager
-def _json_stream() -> Iterator[Any]:
-    """Writes {"plan": {…, "listed": [users …]}} without holding all users at once."""
-    import msgspec
-
-    from gaiaops.output import files
-
-    with files.standard_output() as out:
-
-        def write(plan: Plan, users: Iterator[User]) -> None:
-            body = msgspec.json.encode(plan)
-            out.write(b'{"plan": ' + body[:-1] + b', "listed": [')
-            for i, user in enumerate(users):
-                out.write((b",\n" if i else b"\n") + msgspec.json.encode(user))
-            out.write(b"]}}\n")
-
-        yield write
-
-
-def _show_refusals(plan: Plan) -> None:
-    for refusal in plan.refusals:
-        base.warn(f"[{plan.environment}] would be refused: {refusal}")
-
-
-def _builtins(value: object) -> dict[str, Any]:
-    import msgspec
-
-    found: dict[str, Any] = msgspec.to_builtins(value)
-    return found

@@ -11,12 +11,13 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gaiaops.errors import DeadlineError, GaiaopsError, RefusedError
+from gaiaops.errors import DeadlineError, GaiaopsError, LostServerError, RefusedError
 from gaiaops.postgres.failures import lost_connection, statement_failure
 from gaiaops.postgres.wire import Column, Encoder, Row, Wire, encoder
 from gaiaops.postgres.wrap import Request, copy_sql, json_line, may_break_lines, one_line, selection
@@ -102,14 +103,17 @@ class Exchange:
         Raises the error of the first result that is one.
         """
         last, failure = None, None
-        result = result or self._result()
-        while result is not None:
-            try:
-                self._check(result, sql)
-            except GaiaopsError as error:
-                failure = failure or error
-            last = result
-            result = self._result()
+        try:
+            result = result or self._result()
+            while result is not None:
+                try:
+                    self._check(result, sql)
+                except GaiaopsError as error:
+                    failure = failure or error
+                last = result
+                result = self._result()
+        except LostServerError:
+            raise failure or lost_connection(self._pgconn.error_message.decode("utf-8", "replace")) from None
         if failure is not None:
             raise failure
         return last
@@ -169,8 +173,9 @@ class Exchange:
         if not self._alive():
             return lost_connection(self._pgconn.error_message.decode("utf-8", "replace") or str(error))
         result = self._pgconn.get_result()
-        while self._pgconn.get_result() is not None:  # to the end: the connection is to be used again
-            pass
+        with suppress(Exception):  # to the end: the connection is to be used again, if it is there
+            while self._pgconn.get_result() is not None:
+                pass
         if result is not None and result.error_field(self._pq.DiagnosticField.SQLSTATE):
             return statement_failure(result, "", ran_ms=self._elapsed_ms(), timeout_ms=self._timeout_ms)
         return lost_connection(str(error))
