@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,7 +64,24 @@ def clean_variables(folder: Path) -> dict[str, str]:
         if not name.startswith(("PG", "GAIAOPS_", "XDG_", "SUPABASE_", "LESS", "PAGER"))
     }
     xdg = {f"XDG_{kind}_HOME": str(folder / kind.lower()) for kind in ("DATA", "CONFIG", "STATE")}
-    return {**kept, **xdg, "HOME": str(folder), "NO_COLOR": "1", "LC_ALL": "C.UTF-8"}
+    return {**kept, **xdg, "TERM": "xterm", "HOME": str(folder), "NO_COLOR": "1", "LC_ALL": "C.UTF-8"}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """`pytest.mark.first(n)`: the suite runs the first n cases of each test, `make stress` all of them."""
+    if os.environ.get("GAIAOPS_TEST_STRESS") == "1":
+        return
+    seen: Counter[str] = Counter()
+    left: list[pytest.Item] = []
+    for item in items:
+        mark = item.get_closest_marker("first")
+        name = item.nodeid.partition("[")[0]
+        seen[name] += 1
+        if mark is not None and seen[name] > mark.args[0]:
+            left.append(item)
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in set(left)]
 
 
 @pytest.fixture(scope="session")

@@ -102,7 +102,9 @@ def pager() -> Iterator[BinaryIO]:
     import subprocess
 
     argv = shlex.split(os.environ.get("PAGER", "less"))
-    if not _open_stdout().isatty() or not argv or argv[0] == "cat" or shutil.which(argv[0]) is None:
+    plain = not argv or argv[0] == "cat" or shutil.which(argv[0]) is None
+    # Without a terminal's name less can only ask for RETURN.
+    if plain or not _open_stdout().isatty() or os.environ.get("TERM", "dumb") in ("", "dumb"):
         with standard_output() as out:
             yield out
         return

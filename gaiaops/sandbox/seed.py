@@ -91,6 +91,8 @@ def _seed(conn: AnyConnection, names: Iterable[str], settings: Mapping[str, str]
     with conn.transaction():
         # JIT would compile for longer than these statements run.
         conn.execute("SET LOCAL jit = off")
+        # The sandbox commits asynchronously; what it was seeded with survives even a SIGKILL a moment later.
+        conn.execute("SET LOCAL synchronous_commit = on")
         for name, value in settings.items():
             conn.execute("SELECT set_config('gaia_seed.' || %s, %s, true)", (name, value))
         for name in names:

@@ -14,7 +14,7 @@ import pytest
 from tests.integration import purge_kit as kit
 from tests.integration.purge_kit import DICE, STRESS, Server, Town
 
-USERS, KILLS, SERVER_KILLS = (20_000, 50, 20) if STRESS else (3_000, 5, 2)
+USERS, KILLS, SERVER_KILLS = (20_000, 50, 20) if STRESS else (3_000, 4, 1)
 SECONDS = 4.0 if STRESS else 1.5  # within which "anywhere" is
 CHAIN = 8  # kills of one purge at most before it may finish
 FEW = 400  # users, where their number does not matter
