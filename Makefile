@@ -8,7 +8,8 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -e
 RUN := $(VENV)/run.installed
 DEV := $(VENV)/dev.installed
 G := $(BIN)/gaiaops
-# Half of the time a test waits for a server, so there is one worker more than there are cores.
+# Half of the time a test waits for a server, so there is one worker more than there are cores; they take slow tests
+# from each other at the end (worksteal).
 WORKERS = $(shell $(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)')
 
 .PHONY: demo test lint types imports unit bench stress clean docs
@@ -49,7 +50,7 @@ imports: $(DEV)
 	$(BIN)/lint-imports --no-logo
 
 unit: $(DEV)
-	$(BIN)/python -m pytest -n $(WORKERS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 # One line a figure; `make bench ONLY=csv` runs one.
 bench: $(RUN)
@@ -57,7 +58,7 @@ bench: $(RUN)
 
 # The rounds that are too heavy for `make test`.
 stress: $(DEV)
-	GAIAOPS_TEST_STRESS=1 $(BIN)/python -m pytest -n $(WORKERS)
+	GAIAOPS_TEST_STRESS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 docs: $(DEV)
 	$(BIN)/python docs/generate.py
