@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gaiaops.auth import api
-from gaiaops.errors import ConnectError, StatementError
+from gaiaops.errors import StatementError
 from gaiaops.registry.model import Timeouts
 
 if TYPE_CHECKING:
     import httpx
 
 _TRIES = 2
-_UNAUTHORISED = (401, 403)
 
 
 class AuthUser(msgspec.Struct, frozen=True):
@@ -46,8 +45,7 @@ class Admin:
         code = response.headers.get("x-sb-error-code", "")
         if response.status_code == 404 and code in ("user_not_found", "validation_failed"):
             return None
-        if response.status_code in _UNAUTHORISED:
-            raise ConnectError(f"Supabase Auth refused the service key ({code})", hint="check supabase.service_key")
+        api.check_key(response)
         if response.status_code != 200:
             raise StatementError(f"Supabase Auth answered {response.status_code} {code} for user {user_id}")
         body = response.json()
@@ -83,9 +81,11 @@ def connect(url: str, service_key: str, timeouts: Timeouts) -> Iterator[Admin]:
     import httpx
     from supabase_auth import SyncGoTrueAdminAPI
 
-    with api.client(url, service_key, timeouts.statement, timeouts.connect) as client:
-        headers = {"apikey": service_key, "Authorization": f"Bearer {service_key}"}
-        # The library's own default, 5 s, is less than the 10 s after which the server gives up.
-        with httpx.Client(timeout=httpx.Timeout(15, connect=timeouts.connect / 1000)) as transport:
-            library = SyncGoTrueAdminAPI(url=f"{url.rstrip('/')}/auth/v1", headers=headers, http_client=transport)
-            yield Admin(client, library.delete_user)
+    # The library's own default, 5 s, is less than the 10 s after which the server gives up.
+    patience = httpx.Timeout(15, connect=timeouts.connect / 1000)
+    with (
+        api.client(url, service_key, timeouts.statement, timeouts.connect) as client,
+        httpx.Client(timeout=patience) as transport,
+    ):
+        base, headers = f"{url.rstrip('/')}/auth/v1", api.headers(service_key)
+        yield Admin(client, SyncGoTrueAdminAPI(url=base, headers=headers, http_client=transport).delete_user)

@@ -49,15 +49,28 @@ def check(url: str, service_key: str, timeouts: Timeouts) -> None:
         _page(http, 1, 1)
 
 
+def headers(service_key: str) -> dict[str, str]:
+    """What the server and the gateway before it want of an administrator."""
+    return {"apikey": service_key, "Authorization": f"Bearer {service_key}"}
+
+
+def check_key(response: httpx.Response) -> None:
+    """Raises ConnectError where the server did not take the service key."""
+    if response.status_code in _UNAUTHORISED:
+        code = response.headers.get("x-sb-error-code", response.status_code)
+        raise ConnectError(f"Supabase Auth refused the service key ({code})", hint="check supabase.service_key")
+
+
 @contextmanager
 def client(url: str, service_key: str, read_ms: int, connect_ms: int) -> Iterator[httpx.Client]:
     """A client of the project's auth service; what goes wrong on the way becomes a ConnectError."""
     import httpx
 
-    headers = {"apikey": service_key, "Authorization": f"Bearer {service_key}"}
     timeout = httpx.Timeout(read_ms / 1000 or None, connect=connect_ms / 1000)
     try:
-        with httpx.Client(base_url=f"{url.rstrip('/')}/auth/v1", headers=headers, timeout=timeout) as opened:
+        with httpx.Client(
+            base_url=f"{url.rstrip('/')}/auth/v1", headers=headers(service_key), timeout=timeout
+        ) as opened:
             yield opened
     except httpx.TimeoutException:
         raise ConnectError(f"no answer from Supabase Auth ({url})", hint="is the project paused?") from None
@@ -86,9 +99,7 @@ def walk(http: httpx.Client, deadline: float) -> tuple[dict[str, str], int]:
 def _page(http: httpx.Client, page: int, size: int) -> tuple[list[dict[str, Any]], int]:
     # Ascending: new users land on the last page and repeat nothing.
     response = http.get("/admin/users", params={"page": page, "per_page": size, "sort": "created_at asc"})
-    if response.status_code in _UNAUTHORISED:
-        code = response.headers.get("x-sb-error-code", response.status_code)
-        raise ConnectError(f"Supabase Auth refused the service key ({code})", hint="check supabase.service_key")
+    check_key(response)
     if response.status_code != 200:
         raise StatementError(
             f"Supabase Auth answered {response.status_code} for users {(page - 1) * size + 1} to {page * size}",

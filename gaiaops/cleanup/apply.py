@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 import time
 from array import array
 from collections.abc import Callable, Sequence
@@ -11,9 +10,9 @@ from contextlib import ExitStack
 
 import msgspec
 
-from gaiaops.cleanup import archive, preflight
+from gaiaops.cleanup import archive, preflight, together
 from gaiaops.cleanup.archive import Run
-from gaiaops.cleanup.graph import Graph
+from gaiaops.cleanup.batch import Job
 from gaiaops.cleanup.pace import Pace
 from gaiaops.cleanup.plan import Plan
 from gaiaops.cleanup.planner import COMMAND, read_graph
@@ -65,39 +64,38 @@ def apply(registry: Registry, env: Environment, run: Run, hooks: Hooks) -> Outco
     the error of a statement that no retry helps.
     """
     with located(env.name), run.lock(), ExitStack() as stack:
-        plan = run.plan()
         sessions = [stack.enter_context(pg.changing(env.postgres_url(), env.timeouts, COMMAND))]
         try:
-            check_users_file(run, plan)
+            check_users_file(run, run.plan())
             pg.check_only_name(registry, env)
-            graph, shape, timeouts = _check(registry, env, run, plan, sessions[0])
+            job, timeouts = _check(registry, env, run, sessions[0])
         except RefusedError:
             if run.state().last == 0:  # it has done nothing, and must not stand in the way of the next one
                 archive.remove(run.folder)
             raise
         sessions[0].use(timeouts)
-        settle(sessions[0], run, graph.tables[graph.users])
+        settle(sessions[0], run, job.graph.tables[job.graph.users])
         sessions += [
             stack.enter_context(pg.changing(env.postgres_url(), timeouts, COMMAND))
-            for _ in range(min(WORKERS, plan.users) - 1)
+            for _ in range(min(WORKERS, job.plan.users) - 1)
         ]
-        purge = _Purge(registry, env, run, graph, hooks)
-        purge.shape = shape
-        return purge.go(sessions)
+        return _Purge(registry, env, job, hooks).go(sessions)
 
 
 def finish_cache(registry: Registry, env: Environment, run: Run) -> Outcome:
     """Removes the Redis entries that a run has left, where its plan cannot be gone on with, and closes the run."""
     with located(env.name), run.lock():
-        cleaner = CacheCleaner(env, run, registry.user_keys)
-        state, outcome = run.state(), Outcome(run.id)
-        cleaner.clean({number: state.committed[number] for number in state.uncached})
-        left = [number for number in run.state().uncached if cleaner.needed]
-        outcome.cache_removed = cleaner.removed
-        outcome.cache_left = sum(state.committed[number].users for number in left)
-        outcome.cache_failure = cleaner.failure.message if cleaner.failure else ""
-        run.note("ended", left=outcome.cache_left, segments=len(state.committed))
+        outcome = Outcome(run.id)
+        _clean_left(CacheCleaner(env, run, registry.user_keys), outcome)
+        run.note("ended", left=outcome.cache_left, segments=len(run.state().committed))
         return outcome
+
+
+def _clean_left(cache: CacheCleaner, outcome: Outcome) -> None:
+    """A last try for the entries that are still to go; what fails is remembered by the journal."""
+    outcome.cache_left = cache.finish()
+    outcome.cache_removed = cache.removed
+    outcome.cache_failure = cache.failure.message if cache.failure else ""
 
 
 def check_server(session: Session, env: Environment, server: str) -> Facts:
@@ -134,8 +132,9 @@ def batch_timeouts(env: Environment, deadlock_ms: int) -> Timeouts:
     return msgspec.structs.replace(env.timeouts, lock=lock, statement=60_000)
 
 
-def _check(registry: Registry, env: Environment, run: Run, plan: Plan, session: Session) -> tuple[Graph, str, Timeouts]:
+def _check(registry: Registry, env: Environment, run: Run, session: Session) -> tuple[Job, Timeouts]:
     """Nothing is changed before the server is the plan's, nobody else cleans up, and the schema is as it was."""
+    plan, fresh = run.plan(), run.state().last == 0
     facts = check_server(session, env, plan.server)
     graph = read_graph(registry, session)
     shape = session.fetch(queries.load("shape"), {"oids": [table.oid for table in graph.touched]})[0][0]
@@ -144,38 +143,33 @@ def _check(registry: Registry, env: Environment, run: Run, plan: Plan, session: 
         raise RefusedError("the schema is being changed", hint="run it again")
     if graph.fingerprint() != plan.fingerprint:
         raise RefusedError("the schema is not that of the plan", hint=again)
-    if run.state().last == 0 and facts.now > plan.until:
+    if fresh and facts.now > plan.until:
         raise RefusedError(f"the plan was good until {plan.until}", hint=again)
-    if run.state().last == 0:
+    if fresh:
         in_all = session.fetch(f"SELECT count(*) FROM {graph.tables[graph.users].sql}")[0][0]
         if plan.users > cap(in_all, plan.max_users):
             raise RefusedError(f"the plan takes {plan.users} of {in_all} users, more than it may", hint=again)
     for refusal in preflight.refusals(graph, facts, {}):
         raise RefusedError(refusal)
-    return graph, shape, batch_timeouts(env, facts.deadlock_ms)
+    return Job(run, plan, graph, shape), batch_timeouts(env, facts.deadlock_ms)
 
 
 class _Purge:
-    """Hands the users out to the workers, and waits. `shape` is the schema's, which no batch may find changed."""
+    """Hands the users out to the workers, and waits."""
 
-    shape = ""
-
-    def __init__(self, registry: Registry, env: Environment, run: Run, graph: Graph, hooks: Hooks) -> None:
-        self.env = env
-        self.run = run
-        self.plan = run.plan()
-        self.graph = graph
+    def __init__(self, registry: Registry, env: Environment, job: Job, hooks: Hooks) -> None:
+        self.job = job
+        self.run = job.run
+        self.plan = job.plan
         self.hooks = hooks
-        self.cache = CacheCleaner(env, run, registry.user_keys)
-        self.outcome = Outcome(run.id)
+        self.cache = CacheCleaner(env, job.run, registry.user_keys)
+        self.outcome = Outcome(job.run.id)
 
     def go(self, sessions: Sequence[Session]) -> Outcome:
         state = self.run.state()
         heavy = {int(number): rows for number, rows in self.plan.heavy.items()}
         average = (self.plan.deletes - sum(heavy.values())) / max(1, self.plan.users)
-        shared = Shared(self.run, self.graph, self.cache, Pace(average, heavy), self.hooks.stop, state.last)
-        shared.allow_collateral = self.plan.allow_collateral
-        shared.shape = self.shape
+        shared = Shared(self.job, self.cache, Pace(average, heavy), self.hooks.stop, state.last)
         workers = [Worker(session, shared, first=session is sessions[0]) for session in sessions]
         waiting = array("i", range(1, self.plan.users + 1))
         if state.last:  # it was begun before: who is left is asked of the database
@@ -185,12 +179,12 @@ class _Purge:
         self.run.note("started", users=len(waiting), cache=self.cache.needed)
         shared.give(waiting)
         try:
-            self.cache.clean({n: s for n, s in state.committed.items() if n not in state.cached})
+            self.cache.clean(self.run.state().to_clean())
             self._run(workers, shared, len(waiting))
             self._again(workers[0], shared)
         finally:
             self._tell(shared)
-            self._finish_cache()
+            _clean_left(self.cache, self.outcome)
         self.outcome.interrupted = self.hooks.stop() and shared.left > 0
         self.outcome.left = shared.left
         left = self.outcome.left + self.outcome.cache_left
@@ -198,23 +192,11 @@ class _Purge:
         return self.outcome
 
     def _run(self, workers: Sequence[Worker], shared: Shared, total: int) -> None:
-        """Ctrl-C reaches the main thread, which only waits."""
-        threads = [threading.Thread(target=worker.run, daemon=True) for worker in workers]
-        for thread in threads:
-            thread.start()
-        try:
-            while any(thread.is_alive() for thread in threads):
-                for thread in threads:
-                    thread.join(0.05)
-                self.hooks.progress(shared.users, total, shared.rows)
-                shared.tell(self.hooks.notice)
-        except BaseException:  # the second Ctrl-C: what runs is rolled back
-            shared.abort()
-            for worker in workers:
-                worker.session.cancel()
-            for thread in threads:
-                thread.join(10)
-            raise
+        def tick() -> None:
+            self.hooks.progress(shared.users, total, shared.rows)
+            shared.tell(self.hooks.notice)
+
+        together.run([(worker.session, worker.run) for worker in workers], tick, shared.abort)
         if shared.failure is not None:
             raise shared.failure
 
@@ -234,19 +216,6 @@ class _Purge:
         self.outcome.users, self.outcome.rows, self.outcome.set = shared.users, shared.rows, shared.set
         self.outcome.skipped = shared.skipped
         self.outcome.gone += shared.gone
-
-    def _finish_cache(self) -> None:
-        """A last try for the entries that are still to go; what fails is remembered by the journal."""
-        state = self.run.state()
-        missing = {n: s for n, s in state.committed.items() if n not in state.cached}
-        if self.cache.needed and missing:
-            self.cache.clean(missing)
-            missing = {n: s for n, s in missing.items() if n not in self.run.state().cached}
-        self.outcome.cache_removed = self.cache.removed
-        if self.cache.needed:
-            self.outcome.cache_left = sum(segment.users for segment in missing.values())
-        if self.cache.failure is not None:
-            self.outcome.cache_failure = self.cache.failure.message
 
 
 def check_users_file(run: Run, plan: Plan) -> None:

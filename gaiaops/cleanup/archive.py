@@ -46,7 +46,7 @@ class SegmentWriter:
         self.sections: list[Section] = []
 
     def write(self, section: Section, blocks: Iterable[bytes]) -> Section:
-        """One section; gives it with its place. `rows` is counted by the caller while the blocks are made."""
+        """One section; gives it with its place and the number of its rows."""
         with self._full_disk():
             return self._write(section, blocks)
 

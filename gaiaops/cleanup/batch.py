@@ -19,6 +19,7 @@ from gaiaops.cleanup.archive import Run, SegmentWriter
 from gaiaops.cleanup.graph import Graph
 from gaiaops.cleanup.journal import Section, Segment
 from gaiaops.cleanup.links import Action, Link
+from gaiaops.cleanup.plan import Plan
 from gaiaops.cleanup.takeout import Step
 from gaiaops.errors import GaiaopsError, LostServerError, RefusedError, StatementError
 from gaiaops.postgres import queries
@@ -63,28 +64,31 @@ class Done(msgspec.Struct):
     missed: dict[str, list[int]]
 
 
+class Job(msgspec.Struct, frozen=True):
+    """What is purged: a run and its plan, the graph, and the schema's hash, which no batch may find changed."""
+
+    run: Run
+    plan: Plan
+    graph: Graph
+    shape: str
+
+
 class Batcher:
-    """Takes batches of one graph out of one session's database, into one run's archive."""
+    """Takes batches of one job out of one session's database, into the run's archive.
 
-    shape = ""
+    `number` gives the next segment's, `commits` is held while one is made.
+    """
 
-    def __init__(  # noqa: PLR0913 - what a batch needs
-        self,
-        session: Session,
-        graph: Graph,
-        run: Run,
-        number: Callable[[], int],
-        commits: AbstractContextManager[object],
-        *,
-        allow_collateral: bool,
+    def __init__(
+        self, session: Session, job: Job, number: Callable[[], int], commits: AbstractContextManager[object]
     ) -> None:
         self._session = session
-        self._graph = graph
-        self._run = run
-        self._allow_collateral = allow_collateral
+        self._job = job
+        self._graph = job.graph
+        self._run = job.run
         self._number = number
         self._commits = commits
-        self._groups = [self._compile(group) for group in graph.groups]
+        self._groups = [self._compile(group) for group in job.graph.groups]
         self._scan = True
 
     def take(self, users: Mapping[int, bytes]) -> Done:
@@ -203,7 +207,7 @@ class Batcher:
                 if flag == b"t":
                     others.add(int(number))
                 lines.append(number + b"\t" + rest)
-            if others and not self._allow_collateral:
+            if others and not self._job.plan.allow_collateral:
                 for _ in blocks:  # the server has more to send before it can roll back
                     pass
                 excluded = Excluded(list(others), f"rows of somebody else in {self._graph.tables[step.table].name}")
@@ -234,7 +238,7 @@ class Batcher:
         What the tables are cannot change from here on: they are locked by what was deleted from them.
         """
         oids = {"oids": [table.oid for table in self._graph.touched]}
-        if self._session.fetch(queries.load("shape"), oids)[0][0] != self.shape:
+        if self._session.fetch(queries.load("shape"), oids)[0][0] != self._job.shape:
             raise RefusedError(
                 "the schema was changed during the purge; the batch was rolled back", hint="run it again"
             )

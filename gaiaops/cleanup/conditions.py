@@ -44,10 +44,15 @@ def match(graph: Graph, link: Link, child: str, parent: str) -> str:
     return " AND ".join([*parts, *_conditions(link, child)])
 
 
-def same_key(graph: Graph, oid: int) -> str:
-    keyset, table = graph.keysets[oid], graph.tables[oid]
-    by_name = {column.name: column for column in table.columns}
-    return " AND ".join(f"t.{by_name[name].quoted} = d.{keyset.columns[name]}" for name in keyset.key)
+def same_key(graph: Graph, oid: int, row: str = "t", key: str = "d") -> str:
+    """The condition under which a row is the one of a row of its table's key set."""
+    keyset, quoted = graph.keysets[oid], graph.tables[oid].quoted
+    return " AND ".join(f"{row}.{quoted[name]} = {key}.{keyset.columns[name]}" for name in keyset.key)
+
+
+def in_keyset(graph: Graph, oid: int, row: str) -> str:
+    """The condition under which a row is in its table's key set: it goes."""
+    return f"EXISTS (SELECT FROM {graph.keysets[oid].name} AS k WHERE {same_key(graph, oid, row, 'k')})"
 
 
 def inherited(graph: Graph, link: Link) -> str:
@@ -75,33 +80,24 @@ def owner_address(graph: Graph, oid: int) -> str:
     """The address of the user a row of `t` belongs to, who is not in the plan; NULL where it names nobody."""
     if oid == graph.users:
         return "t.email::text"
-    users, found = graph.tables[graph.users].sql, []
-    by_name = {column.name: column for column in graph.tables[graph.users].columns}
-    for owner in graph.owners(oid):
-        if owner.holds is not None:
-            same = _names_user(graph, owner)
-        else:
-            pairs = zip(owner.columns, owner.parent_columns, strict=True)
-            same = " AND ".join(f"u.{by_name[wanted].quoted} = t.{column.quoted}" for column, wanted in pairs)
-        found.append(f"(SELECT u.email::text FROM {users} AS u WHERE {same} AND {_not_planned('u.id')} LIMIT 1)")
+    users = graph.tables[graph.users].sql
+    found = [
+        f"(SELECT u.email::text FROM {users} AS u WHERE {_names_user(graph, owner)} AND {_not_planned('u.id')} LIMIT 1)"
+        for owner in graph.owners(oid)
+    ]
     return f"coalesce({', '.join(found)})" if found else "NULL::text"
 
 
 def _foreign_owner(graph: Graph, owner: Link) -> str:
-    users = graph.tables[owner.parent].sql
-    present = [f"t.{column.quoted} IS NOT NULL" for column in owner.columns]
+    users, named = graph.tables[owner.parent].sql, _names_user(graph, owner)
     if owner.holds is not None:
-        named = f"EXISTS (SELECT FROM {users} AS u WHERE {_names_user(graph, owner)} AND {_not_planned('u.id')})"
-        return "(" + " AND ".join([*present, *_conditions(owner, "t"), named]) + ")"
-    if owner.parent_columns == ("id",):
-        return (
-            "(" + " AND ".join([*present, *_conditions(owner, "t"), _not_planned(f"t.{owner.columns[0].quoted}")]) + ")"
-        )
-    by_name = {column.name: column for column in graph.tables[owner.parent].columns}
-    pairs = zip(owner.columns, owner.parent_columns, strict=True)
-    same = " AND ".join(f"u.{by_name[wanted].quoted} = t.{column.quoted}" for column, wanted in pairs)
-    planned = f"NOT EXISTS (SELECT FROM {users} AS u JOIN {PLAN} AS p ON p.g_id = u.id WHERE {same})"
-    return "(" + " AND ".join([*present, *_conditions(owner, "t"), planned]) + ")"
+        unplanned = f"EXISTS (SELECT FROM {users} AS u WHERE {named} AND {_not_planned('u.id')})"
+    elif owner.parent_columns == ("id",):
+        unplanned = _not_planned(f"t.{owner.columns[0].quoted}")
+    else:
+        unplanned = f"NOT EXISTS (SELECT FROM {users} AS u JOIN {PLAN} AS p ON p.g_id = u.id WHERE {named})"
+    present = [f"t.{column.quoted} IS NOT NULL" for column in owner.columns]
+    return f"({' AND '.join([*present, *_conditions(owner, 't'), unplanned])})"
 
 
 def _not_planned(expression: str) -> str:
@@ -109,8 +105,11 @@ def _not_planned(expression: str) -> str:
 
 
 def _names_user(graph: Graph, link: Link) -> str:
-    """`u` is the user that a soft reference in `t` names; a text that is no id names nobody."""
-    before, _, after = _split(link.holds or "")
+    """The condition that `u` is the user that a reference in `t` names; a text that is no id names nobody."""
+    if link.holds is None:
+        quoted, pairs = graph.tables[link.parent].quoted, zip(link.columns, link.parent_columns, strict=True)
+        return " AND ".join(f"u.{quoted[wanted]} = t.{column.quoted}" for column, wanted in pairs)
+    before, _, after = _split(link.holds)
     value = f"t.{link.columns[0].quoted}::text"
     if before or after:
         start, end = literal(before), len(before) + len(after)

@@ -212,19 +212,13 @@ class _Counter:
         """Leaves out rows that are deleted anyhow."""
         graph = self.graph
         if child in graph.keysets:
-            return " AND NOT EXISTS " + self._in_keyset(child)
+            return f" AND NOT {conditions.in_keyset(graph, child, 't')}"
         return "".join(
             f" AND NOT EXISTS (SELECT FROM {graph.keysets[link.parent].name} AS e"
             f" WHERE {conditions.match(graph, link, 't', 'e')})"
             for link in graph.out_of(child, Action.DELETE)
             if child in graph.doomed
         )
-
-    def _in_keyset(self, oid: int) -> str:
-        keyset, table = self.graph.keysets[oid], self.graph.tables[oid]
-        quoted = {column.name: column.quoted for column in table.columns}
-        same = " AND ".join(f"k.{keyset.columns[name]} = t.{quoted[name]}" for name in keyset.key)
-        return f"(SELECT FROM {keyset.name} AS k WHERE {same})"
 
     def values(self, oid: int, column: str) -> list[str]:
         """A column of the rows that go."""
@@ -243,8 +237,7 @@ class _Counter:
         graph = self.graph
         if oid in graph.keysets:
             table, keyset = graph.tables[oid], graph.keysets[oid]
-            quoted = {column.name: column.quoted for column in table.columns}
-            same = " AND ".join(f"d.{keyset.columns[name]} = t.{quoted[name]}" for name in keyset.key)
+            same = conditions.same_key(graph, oid)
             return [(f"{table.sql} AS t JOIN {keyset.name} AS d ON {same}", "d.g_foreign")]
         return [(source, conditions.inherited(graph, link)) for link, source in self._sources(oid)]
 

@@ -89,6 +89,10 @@ class State(msgspec.Struct):
         """Committed segments whose users' Redis entries may still be there."""
         return [number for number in self.committed if self.cache and number not in self.cached]
 
+    def to_clean(self) -> dict[int, Segment]:
+        """As `uncached`, with the segments."""
+        return {number: self.committed[number] for number in self.uncached}
+
     @property
     def word(self) -> str:
         """The state in a word: unfinished, done, restored or partly restored."""

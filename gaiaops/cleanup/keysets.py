@@ -5,7 +5,7 @@ from __future__ import annotations
 from gaiaops.cleanup.conditions import PLAN, inherited, match, same_address
 from gaiaops.cleanup.graph import Graph, KeySet, columns_sql
 from gaiaops.cleanup.links import Action, Link
-from gaiaops.postgres.shape import Column, Table
+from gaiaops.postgres.shape import Table
 
 BATCH = "gaiaops_batch"
 
@@ -77,7 +77,7 @@ def collect_users(graph: Graph, *, lock: bool) -> str:
     SKIP LOCKED: a purge never waits for a user, so it cannot be what somebody waits for in a circle.
     """
     users, keyset = graph.tables[graph.users], graph.keysets[graph.users]
-    ours, theirs = ", ".join(keyset.columns.values()), columns_sql(_keyset_columns(users, keyset), "t")
+    ours, theirs = ", ".join(keyset.columns.values()), columns_sql(users.pick(keyset.columns), "t")
     return (
         f"INSERT INTO {keyset.name} (g_n, {ours}, g_foreign) SELECT p.g_n, {theirs}, false"
         f" FROM {BATCH if lock else PLAN} AS p JOIN {users.sql} AS t ON t.id = p.g_id"
@@ -98,7 +98,7 @@ def missing_users(graph: Graph) -> str:
 def collect(graph: Graph, link: Link, *, lock: bool) -> str:
     """Adds to the child's key set the rows that a link takes."""
     child, keyset = graph.tables[link.child], graph.keysets[link.child]
-    ours, theirs = ", ".join(keyset.columns.values()), columns_sql(_keyset_columns(child, keyset), "t")
+    ours, theirs = ", ".join(keyset.columns.values()), columns_sql(child.pick(keyset.columns), "t")
     foreign = "false" if lock else inherited(graph, link)
     return (
         f"INSERT INTO {keyset.name} (g_n, {ours}, g_foreign) SELECT d.g_n, {theirs}, {foreign}"
@@ -112,8 +112,3 @@ def many(graph: Graph, keyset: KeySet) -> bool:
     if any(keyset.table in group and len(group) > 1 for group in graph.groups):
         return True
     return len(graph.out_of(keyset.table, Action.DELETE)) > (0 if keyset.table == graph.users else 1)
-
-
-def _keyset_columns(table: Table, keyset: KeySet) -> list[Column]:
-    by_name = {column.name: column for column in table.columns}
-    return [by_name[name] for name in keyset.columns]

@@ -63,9 +63,9 @@ class Link(msgspec.Struct, frozen=True):
 def from_foreign_key(catalog: Catalog, key: ForeignKey, users: int, declared: dict[str, Reference]) -> Link:
     """The link of a foreign key; an entry of the registry for its column gives the action."""
     child, parent = catalog.tables[key.child], catalog.tables[key.parent]
-    columns = _columns(child, key.columns)
-    settable = _columns(child, key.set_columns) or tuple(c for c in columns if not (c.required or c.generated))
-    defaulted = _columns(child, key.set_columns) or tuple(c for c in columns if not c.generated)
+    columns = child.pick(key.columns)
+    settable = child.pick(key.set_columns) or tuple(c for c in columns if not (c.required or c.generated))
+    defaulted = child.pick(key.set_columns) or tuple(c for c in columns if not c.generated)
     override = declared.get(f"{child.name}.{key.name}")
     for column in columns:
         override = declared.get(f"{child.name}.{column.name}") or override
@@ -155,11 +155,6 @@ def _owner(columns: tuple[Column, ...], action: Action) -> int:
         return int(action in (Action.DELETE, Action.BLOCK))
     survives = action in (Action.NULL, Action.DEFAULT)
     return 2 if not survives or any(_OWNERSHIP.fullmatch(column.name) for column in columns) else 0
-
-
-def _columns(table: Table, names: tuple[str, ...]) -> tuple[Column, ...]:
-    by_name = {column.name: column for column in table.columns}
-    return tuple(by_name[name] for name in names)
 
 
 def _name(table: Table, columns: tuple[str, ...]) -> str:

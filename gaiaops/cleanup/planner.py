@@ -45,7 +45,7 @@ class Options(msgspec.Struct, frozen=True):
     allow_collateral: bool = False
 
 
-def make(registry: Registry, env: Environment, options: Options, users_file: Path) -> tuple[Plan, Graph]:
+def make(registry: Registry, env: Environment, options: Options, users_file: Path) -> Plan:
     """The plan for an environment; its users are written to `users_file`.
 
     Raises RefusedError for a tag that may not be taken, a wrong database behind the name, an unusable schema, and
@@ -56,7 +56,7 @@ def make(registry: Registry, env: Environment, options: Options, users_file: Pat
         selection = Selection(chosen, tuple(registry.tags), registry.protected, options.keep)
         pg.check_only_name(registry, env)
         namesakes = pg.Namesakes(registry, env)
-        with pg.changing(env.postgres_url(), plan_timeouts(env), COMMAND) as session:
+        with pg.changing(env.postgres_url(), short_waits(env), COMMAND) as session:
             facts = catalog.facts(session)
             pg.check_pin(env, (facts.identifier, facts.database))
             if not facts.may_temp:
@@ -73,7 +73,7 @@ def make(registry: Registry, env: Environment, options: Options, users_file: Pat
             )
             made = _plan(_Work(session, found, facts, env, options, selection, registry), users_file)
             namesakes.check()
-            return made, found
+            return made
 
 
 def listed(registry: Registry, users_file: Path) -> Iterator[User]:
@@ -98,9 +98,8 @@ def misfit(registry: Registry, env: Environment, plan: Plan) -> str:
         return "" if same else "the schema was changed since"
 
 
-def plan_timeouts(env: Environment) -> Timeouts:
-    """The environment's bounds; nothing waits for a lock for longer than 2 s, nothing idles for as long as a
-    prompt is open (there is no transaction then)."""
+def short_waits(env: Environment) -> Timeouts:
+    """The environment's bounds, with no lock waited for longer than 2 s."""
     return msgspec.structs.replace(env.timeouts, lock=min(env.timeouts.lock, 2_000))
 
 
@@ -138,8 +137,7 @@ def _plan(work: _Work, users_file: Path) -> Plan:
     in_all = int(session.fetch(f"SELECT count(*) FROM {users}")[0][0])
     choice = _choose(work, users_file)
     _check_keep(work, choice)
-    with users_file.open("rb") as file:
-        session.copy_in(keysets.fill_plan(found), iter(lambda: file.read(1 << 18), b""))
+    session.copy_file(keysets.fill_plan(found), users_file)
     counts = counting.count(session, found, work.registry.user_keys if work.env.redis else ())
     changed = {table.table for table in counts.tables}
     planned = {name for group in work.registry.tables if group.planned for name in group.tables}

@@ -11,7 +11,7 @@ from gaiaops.cleanup.conditions import in_part
 from gaiaops.cleanup.graph import columns_sql
 from gaiaops.cleanup.journal import Section
 from gaiaops.errors import RefusedError
-from gaiaops.postgres.shape import Catalog, Column, ForeignKey, Table
+from gaiaops.postgres.shape import Catalog, ForeignKey, Table
 
 _NUMBER = '"gaiaops user" integer'
 
@@ -43,7 +43,7 @@ def _incompatible(why: str) -> RefusedError:
 
 def copy_rows(section: Section, table: Table) -> str:
     """COPY straight into the table (identity columns take what is given: manual, COPY)."""
-    return f"COPY {table.sql} ({', '.join(c.quoted for c in _columns(section, table))}) FROM STDIN"
+    return f"COPY {table.sql} ({', '.join(c.quoted for c in table.pick(section.columns))}) FROM STDIN"
 
 
 def stage(section: Section, table: Table, name: str) -> list[str]:
@@ -53,7 +53,7 @@ def stage(section: Section, table: Table, name: str) -> list[str]:
     `"gaiaops old 0"` …, the new ones in `"gaiaops new 0"` …. Rows are staged with their generated columns, which a
     foreign key may be made of.
     """
-    columns = _columns(section, table)
+    columns = table.pick(section.columns)
     if section.kind == "update":
         parts = [f"{column.quoted} {column.type}" for column in columns[: section.keys]]
         for make in (_old, _new):
@@ -73,7 +73,7 @@ def stage(section: Section, table: Table, name: str) -> list[str]:
 
 def compare(section: Section, table: Table, name: str) -> str:
     """(rows that are there as archived, rows that are there otherwise, some keys of the latter)."""
-    columns = _columns(section, table)
+    columns = table.pick(section.columns)
     same = f"ROW({columns_sql(columns, 't')})::text = ROW({columns_sql(columns, 's')})::text"
     if not table.key:
         return f"SELECT count(*), 0, NULL FROM {name} AS s WHERE EXISTS (SELECT FROM {table.sql} AS t WHERE {same})"
@@ -87,7 +87,7 @@ def compare(section: Section, table: Table, name: str) -> str:
 
 def drop_present(section: Section, table: Table, name: str) -> str:
     """Takes the rows that are there out of the stage: nothing is overwritten."""
-    columns = _columns(section, table)
+    columns = table.pick(section.columns)
     same = _same_key(table)
     if not table.key:
         same = f"ROW({columns_sql(columns, 't')})::text = ROW({columns_sql(columns, 's')})::text"
@@ -97,7 +97,7 @@ def drop_present(section: Section, table: Table, name: str) -> str:
 def drop_orphans(catalog: Catalog, table: Table, name: str, stages: Mapping[int, str]) -> list[str]:
     """Takes rows out of the stage whose parents are not there; `stages` are those that go in with them."""
     found = []
-    quoted = {column.name: column.quoted for column in table.columns}
+    quoted = table.quoted
     for key in foreign_keys(catalog, table):
         values = {column: f"s.{quoted[column]}" for column in key.columns}
         absent = _absent(catalog, key, values, stages.get(key.parent))
@@ -108,7 +108,7 @@ def drop_orphans(catalog: Catalog, table: Table, name: str, stages: Mapping[int,
 
 def drop_conflicts(table: Table, name: str) -> list[str]:
     """Takes rows out of the stage whose unique values others have, where ON CONFLICT cannot (a deferrable one)."""
-    quoted = {column.name: column.quoted for column in table.columns}
+    quoted = table.quoted
     found = []
     for names in table.uniques if table.deferrable else ():
         same = " AND ".join(f"t.{quoted[column]} = s.{quoted[column]}" for column in names)
@@ -120,7 +120,7 @@ def insert(sections: Sequence[tuple[Section, Table, str]]) -> str:
     """One statement that inserts what is staged, for one table or for a circle; gives the rows of each."""
     parts = []
     for i, (section, table, name) in enumerate(sections):
-        columns = _columns(section, table)
+        columns = table.pick(section.columns)
         parts.append(
             f"x{i} AS (INSERT INTO {table.sql} ({', '.join(c.quoted for c in columns)}) OVERRIDING SYSTEM VALUE"
             f" SELECT {columns_sql(columns, 's')} FROM {name} AS s"
@@ -131,8 +131,8 @@ def insert(sections: Sequence[tuple[Section, Table, str]]) -> str:
 
 def set_back(catalog: Catalog, section: Section, table: Table, name: str) -> str:
     """Writes the old values where what the purge wrote is still there, and what they refer to is."""
-    sets = _columns(section, table)[section.keys :]
-    quoted = {column.name: column.quoted for column in table.columns}
+    sets = table.pick(section.columns)[section.keys :]
+    quoted = table.quoted
     old = {column.name: f"s.{_old(i)}" for i, column in enumerate(sets)}
     conditions = [_same_key(table), still_set(section, table)]
     for key in foreign_keys(catalog, table):
@@ -146,13 +146,13 @@ def set_back(catalog: Catalog, section: Section, table: Table, name: str) -> str
 
 def still_set(section: Section, table: Table) -> str:
     """The condition that `t` still holds what the purge wrote."""
-    sets = _columns(section, table)[section.keys :]
+    sets = table.pick(section.columns)[section.keys :]
     return " AND ".join(f"t.{c.quoted} IS NOT DISTINCT FROM s.{_new(i)}" for i, c in enumerate(sets))
 
 
 def compare_set(section: Section, table: Table, name: str) -> str:
     """(rows that hold the old values already, rows that hold others, rows to write to), before it is written."""
-    sets = _columns(section, table)[section.keys :]
+    sets = table.pick(section.columns)[section.keys :]
     back = " AND ".join(f"t.{c.quoted} IS NOT DISTINCT FROM s.{_old(i)}" for i, c in enumerate(sets))
     still = still_set(section, table)
     return (
@@ -178,7 +178,7 @@ def _new(number: int) -> str:
 def _absent(catalog: Catalog, key: ForeignKey, values: Mapping[str, str], staged: str | None) -> str:
     """The condition that a foreign key's columns (expressions in `values`) refer to no row. NULLs refer to none."""
     parent = catalog.tables[key.parent]
-    quoted = {column.name: column.quoted for column in parent.columns}
+    quoted = parent.quoted
     pairs = list(zip(key.columns, key.parent_columns, strict=True))
     present = [f"{values[column]} IS NOT NULL" for column, _ in pairs]
     sources = [parent.sql, *([staged] if staged else [])]
@@ -186,11 +186,6 @@ def _absent(catalog: Catalog, key: ForeignKey, values: Mapping[str, str], staged
         same = " AND ".join(f"f.{quoted[wanted]} = {values[column]}" for column, wanted in pairs)
         present.append(f"NOT EXISTS (SELECT FROM {source} AS f WHERE {same})")
     return " AND ".join(present)
-
-
-def _columns(section: Section, table: Table) -> list[Column]:
-    by_name = {column.name: column for column in table.columns}
-    return [by_name[name] for name in section.columns]
 
 
 def _same_key(table: Table) -> str:

@@ -10,13 +10,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 
 import msgspec
 
-from gaiaops.cleanup import apply, putback
+from gaiaops.cleanup import apply, putback, together
 from gaiaops.cleanup.archive import Run
 from gaiaops.cleanup.journal import Segment, State
 from gaiaops.cleanup.plan import users_of
+from gaiaops.cleanup.planner import short_waits
 from gaiaops.cleanup.settle import settle
 from gaiaops.cleanup.undo import Restored, Undo, add_up
 from gaiaops.errors import RefusedError, UsageError, located
@@ -43,7 +45,7 @@ def restore(registry: Registry, env: Environment, run: Run, options: Options, ho
     with located(env.name), run.lock(), ExitStack() as stack:
         plan, numbers = run.plan(), _numbers(run, options.user)
         apply.check_users_file(run, plan)
-        timeouts = msgspec.structs.replace(env.timeouts, lock=min(env.timeouts.lock, 2_000))
+        timeouts = short_waits(env)
         pg.check_only_name(registry, env)
         session = stack.enter_context(pg.changing(env.postgres_url(), timeouts, COMMAND))
         apply.check_server(session, env, plan.server)
@@ -105,23 +107,13 @@ class _Restore:
         return outcome
 
     def _straight(self) -> None:
-        threads = [threading.Thread(target=self._work, args=(undo,), daemon=True) for undo in self.undos]
-        for thread in threads:
-            thread.start()
-        try:
-            while any(thread.is_alive() for thread in threads):
-                for thread in threads:
-                    thread.join(0.05)
-                self._progress()
-        except BaseException:  # the second Ctrl-C: what runs is rolled back
-            self.aborted = True
-            for undo in self.undos:
-                undo.session.cancel()
-            for thread in threads:
-                thread.join(10)
-            raise
+        works = [(undo.session, partial(self._work, undo)) for undo in self.undos]
+        together.run(works, self._progress, self._abort)
         if self.failure is not None:
             raise self.failure
+
+    def _abort(self) -> None:
+        self.aborted = True
 
     def _work(self, undo: Undo) -> None:
         while True:

@@ -65,7 +65,7 @@ def auth_left(env: Environment, tags: tuple[str, ...]) -> Run | None:
 
 def document(run: Run, plan: Plan, state: State, *, outstanding: bool) -> dict[str, Any]:
     """What `runs` says of a run. `outstanding`: whether its environment has a Redis whose entries are to go."""
-    left = sum(state.committed[number].users for number in state.uncached) if outstanding else 0
+    left = sum(segment.users for segment in state.to_clean().values()) if outstanding else 0
     return {
         "users": state.users,
         "rows": state.rows,

@@ -79,7 +79,7 @@ class CacheCleaner:
 
     def clean(self, segments: dict[int, Segment]) -> None:
         """Removes the entries of these segments' users and notes each; stops at the first failure."""
-        url = self._env.redis_url() if self._templates else None
+        url = self._env.redis_url() if self._templates and segments else None
         if url is None:
             return
         try:
@@ -91,6 +91,11 @@ class CacheCleaner:
         except GaiaopsError as error:
             error.environment = self._env.name
             self.failure = error
+
+    def finish(self) -> int:
+        """Tries what is left of the run once more; gives the number of users whose entries may still be there."""
+        self.clean(self._run.state().to_clean())
+        return sum(segment.users for segment in self._run.state().to_clean().values()) if self.needed else 0
 
     @property
     def needed(self) -> bool:

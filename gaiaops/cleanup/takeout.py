@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from gaiaops.cleanup.conditions import foreign, match, same_key
+from gaiaops.cleanup.conditions import foreign, in_keyset, match, same_key
 from gaiaops.cleanup.graph import Graph, columns_sql
 from gaiaops.cleanup.links import Action, Link
 from gaiaops.postgres.shape import Table
@@ -17,7 +17,7 @@ class Step(msgspec.Struct, frozen=True):
 
     Each line begins with the user's number in the plan, then, where `checked`, whether the row is somebody else's
     (t or f), then `columns`. An update's columns are the key, the old and the new values: `keys` and `sets` of them.
-    `counted` is the statement that deletes what a group's steps have only read.
+    A step that `reads` leaves the deleting to its group's one statement.
     """
 
     kind: str
@@ -85,8 +85,7 @@ def deletes_group(graph: Graph, group: Iterable[int]) -> str:
 def sets(graph: Graph, link: Link) -> Step:
     """Sets a link's columns to NULL or their default in rows that stay; streams the key, old and new values."""
     table = graph.tables[link.child]
-    by_name = {column.name: column for column in table.columns}
-    key = [by_name[name] for name in table.key]
+    key = table.pick(table.key)
     value = "DEFAULT" if link.action is Action.DEFAULT else "NULL"
     inner = [f"x.{c.quoted} AS g_k{i}" for i, c in enumerate(key)]
     inner += [f"x.{c.quoted} AS g_o{i}" for i, c in enumerate(link.set_columns)]
@@ -132,10 +131,7 @@ def _survives(graph: Graph, child: int) -> str:
     """Leaves out rows that go themselves, where the child is one of a circle (else they are gone already)."""
     if child not in graph.keysets:
         return ""
-    keyset = graph.keysets[child]
-    table = graph.tables[child]
-    key = " AND ".join(f"k.{keyset.columns[c.name]} = x.{c.quoted}" for c in table.columns if c.name in keyset.key)
-    return f" WHERE NOT EXISTS (SELECT FROM {keyset.name} AS k WHERE {key})"
+    return f" WHERE NOT {in_keyset(graph, child, 'x')}"
 
 
 def _foreign_keyed(graph: Graph, oid: int) -> str:

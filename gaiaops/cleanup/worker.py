@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from gaiaops.cleanup import conditions, keysets
 from gaiaops.cleanup.archive import Run
-from gaiaops.cleanup.batch import Batcher, Done, Excluded
-from gaiaops.cleanup.graph import Graph
+from gaiaops.cleanup.batch import Batcher, Done, Excluded, Job
 from gaiaops.cleanup.pace import Pace
 from gaiaops.cleanup.settle import CacheCleaner
 from gaiaops.errors import GaiaopsError, LostServerError, StatementError
@@ -32,15 +31,10 @@ _LOOK_AHEAD = 100_000
 class Shared:
     """What the workers share. `left` users were to go and did not; `failure` is the first error that ended one."""
 
-    allow_collateral = False
-    shape = ""
     alone = False
 
-    def __init__(  # noqa: PLR0913, PLR0917 - what every worker needs
-        self, run: Run, graph: Graph, cache: CacheCleaner, pace: Pace, stop: Callable[[], bool], last: int
-    ) -> None:
-        self.run = run
-        self.graph = graph
+    def __init__(self, job: Job, cache: CacheCleaner, pace: Pace, stop: Callable[[], bool], last: int) -> None:
+        self.job = job
         self.cache = cache
         self.pace = pace
         self.lock = threading.RLock()
@@ -54,7 +48,7 @@ class Shared:
         self._stop = stop
         self._aborted = False
         self._waiting: array[int] = array("i")
-        self._lines = _lines(run)
+        self._lines = _lines(job.run)
         self._at = 0
         self._number = last
         self._notices: list[str] = []
@@ -127,11 +121,7 @@ class Worker:
         self._shared = shared
         self._dropped = 0
         self._prepared = self._plan_loaded = False
-        self._batcher = Batcher(
-            session, shared.graph, shared.run, shared.next_segment, shared.commits,
-            allow_collateral=shared.allow_collateral,
-        )  # fmt: skip
-        self._batcher.shape = shared.shape
+        self._batcher = Batcher(session, shared.job, shared.next_segment, shared.commits)
 
     def run(self) -> None:
         """For a thread: every error ends up in `shared.failure`."""
@@ -216,20 +206,20 @@ class Worker:
         if not wanted:
             return
         found = [
-            copytext.decode(line.split(b"\t")[2][:-1]) or "" for n, line in _lines(self._shared.run) if n in wanted
+            copytext.decode(line.split(b"\t")[2][:-1]) or "" for n, line in _lines(self._shared.job.run) if n in wanted
         ]
         with self._shared.lock:
             self._shared.dropped += numbers
             self._shared.failed += len(numbers) if left else 0
             for address in found:
                 self._shared.skipped[address] = why
-                self._shared.run.note("skipped", address=address, why=why)
+                self._shared.job.run.note("skipped", address=address, why=why)
 
     def remaining(self) -> tuple[array[int], list[int]]:
         """The numbers of the plan's users who are there as planned, and of those whose address has changed."""
         self._prepare()
         self._load_plan()
-        users = self._shared.graph.tables[self._shared.graph.users].sql
+        users = self._shared.job.graph.tables[self._shared.job.graph.users].sql
         present, changed = array("i"), []
         sql = (
             f"COPY (SELECT p.g_n, {conditions.same_address('t', 'p')} FROM {conditions.PLAN} AS p"
@@ -247,7 +237,7 @@ class Worker:
         """The session's temporary tables: the batch, the key sets, and the plan's users, still empty."""
         if self._prepared:
             return
-        graph = self._shared.graph
+        graph = self._shared.job.graph
         users = graph.tables[graph.users]
         self.session.execute(keysets.create_plan(users))
         self.session.execute(keysets.create_plan(users, keysets.BATCH, "DELETE ROWS"))
@@ -255,8 +245,7 @@ class Worker:
         self._prepared = True
 
     def _load_plan(self) -> None:
-        with self._shared.run.users_file.open("rb") as file:
-            self.session.copy_in(f"COPY {conditions.PLAN} FROM STDIN", iter(lambda: file.read(1 << 18), b""))
+        self.session.copy_file(f"COPY {conditions.PLAN} FROM STDIN", self._shared.job.run.users_file)
         self.session.exchange.command(keysets.index_plan())
         self._plan_loaded = True
         self._dropped = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -29,17 +30,17 @@ class EnvironmentType(_ParamType):
         self.extra = extra
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        from click.shell_completion import CompletionItem
-
-        try:
-            names = _registry(ctx).names()
-        except GaiaopsError:
-            names = []
-        return [CompletionItem(name) for name in (*names, *self.extra) if name.startswith(incomplete)]
+        return _items(incomplete, [*_known(ctx, lambda registry: registry.names()), *self.extra])
 
 
-def _registry(ctx: click.Context) -> Registry:
-    """The registry the command line names; the sandbox is looked at, never started."""
+def _items(incomplete: str, names: Iterable[str]) -> list[CompletionItem]:
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+def _known(ctx: click.Context, names: Callable[[Registry], list[str]]) -> list[str]:
+    """Names of the registry the command line names; the sandbox is looked at, never started. None where it is bad."""
     from gaiaops import registry
 
     options = ctx.find_root().params
@@ -48,7 +49,10 @@ def _registry(ctx: click.Context) -> Registry:
         from gaiaops.sandbox.layout import Layout
 
         file = str(Layout.default().registry)
-    return registry.load(file)
+    try:
+        return names(registry.load(file))
+    except GaiaopsError:
+        return []
 
 
 class DurationType(_ParamType):
@@ -87,13 +91,7 @@ class TagType(_ParamType):
     name = "tag"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        from click.shell_completion import CompletionItem
-
-        try:
-            tags = list(_registry(ctx).tags)
-        except GaiaopsError:
-            tags = []
-        return [CompletionItem(tag) for tag in tags if tag.startswith(incomplete)]
+        return _items(incomplete, _known(ctx, lambda registry: list(registry.tags)))
 
 
 class RunType(_ParamType):
@@ -102,13 +100,11 @@ class RunType(_ParamType):
     name = "run"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        from click.shell_completion import CompletionItem
-
         from gaiaops.registry.paths import data_home
 
         folder = data_home() / "runs"
         names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-        return [CompletionItem(name) for name in sorted(names, reverse=True) if name.startswith(incomplete or "2")]
+        return _items(incomplete or "2", sorted(names, reverse=True))
 
 
 ENVIRONMENT = EnvironmentType()

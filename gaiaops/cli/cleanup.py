@@ -102,7 +102,7 @@ def _only_plan(registry: Registry, env: Environment, users_file: Path, options: 
     from gaiaops.cleanup import planner
     from gaiaops.output import files
 
-    plan, _ = planner.make(registry, env, _asked(options), users_file)
+    plan = planner.make(registry, env, _asked(options), users_file)
     if options["save_plan"]:
         with files.whole_file(Path(options["save_plan"]), private=True) as out:
             plans.save(plan, planner.listed(registry, users_file), out)
@@ -138,7 +138,7 @@ def _go(registry: Registry, env: Environment, users_file: Path, options: dict[st
         base.warn(f"[{env.name}] run {other} is unfinished; its own command finishes it, gaiaops runs {other} shows it")
     if run is not None and _resume(registry, env, run, options):
         return
-    plan, _ = planner.make(registry, env, asked, users_file)
+    plan = planner.make(registry, env, asked, users_file)
     if plan.users == 0 and options["supabase"] and (last := runs.auth_left(env, plan.tags)):
         people = sum(1 for _ in auth_users.purged(last))
         _ask(env, f"Run {last.id} purged {people} users whose auth records may still be there.", people, options)
@@ -209,7 +209,7 @@ def _apply(registry: Registry, env: Environment, run: Run, options: dict[str, An
     with trail.change(env.name, "cleanup", sha256=plan.sha256) as record, stop.listening():
         record.server, record.outcome = plan.server, trail.PARTLY
         try:
-            done = apply.apply(registry, env, run, apply.Hooks(_counted(progress, record), stop, base.notice))
+            done = apply.apply(registry, env, run, apply.Hooks(progress.into(record), stop, base.notice))
             record.rows = done.rows
         except GaiaopsError as error:
             error.hint = error.hint or f"what was committed is archived; gaiaops runs {run.id}"
@@ -219,14 +219,6 @@ def _apply(registry: Registry, env: Environment, run: Run, options: dict[str, An
         if options["supabase"] and not done.interrupted:
             auth = _auth(registry, run, options, stop)
         tell(env, run, done, before, auth, options)
-
-
-def _counted(progress: Progress, record: Any) -> Any:
-    def hear(done: int, total: int, rows: int) -> None:
-        record.rows = rows
-        progress(done, total, rows)
-
-    return hear
 
 
 def _auth(registry: Registry, run: Run, options: dict[str, Any], stop: Stop) -> AuthOutcome:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from gaiaops.trail import Record
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _EVERY_S = 10  # off a terminal
@@ -60,6 +64,15 @@ class Progress:
         line = self._line(done, total, rows, now - self._began)
         click.echo(f"\r\x1b[K{line}" if self._terminal else line, nl=not self._terminal, err=True)
         self._drawn = self._terminal
+
+    def into(self, record: Record) -> Callable[[int, int, int], None]:
+        """As a call of it, and the rows go into the trail's record: what was done before an error is known."""
+
+        def hear(done: int, total: int, rows: int) -> None:
+            record.rows = rows
+            self(done, total, rows)
+
+        return hear
 
     def clear(self) -> None:
         """Takes the line away, so that something else can be written."""

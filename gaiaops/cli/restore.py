@@ -53,13 +53,8 @@ def command(context: base.Context, /, **options: Any) -> None:
     base.confirm(env, options["confirm"], f"{who} and what hung on them go back into {env.name}.")
     with trail.change(env.name, "restore", sha256=plan.sha256) as record, stop.listening():
         record.server, record.outcome = plan.server, trail.PARTLY
-
-        def hear(done: int, total: int, rows: int) -> None:
-            record.rows = rows
-            progress(done, total, rows)
-
         try:
-            done = restore.restore(registry, env, run, wanted, apply.Hooks(hear, stop, base.notice))
+            done = restore.restore(registry, env, run, wanted, apply.Hooks(progress.into(record), stop, base.notice))
             record.rows = done.rows
         finally:
             progress.clear()

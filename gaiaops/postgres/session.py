@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, LiteralString
 
 import msgspec
@@ -71,6 +72,11 @@ class Session:
                 for chunk in chunks:
                     copy.write(chunk)
             return cursor.rowcount
+
+    def copy_file(self, sql: str, path: Path) -> int:
+        """As `copy_in`, from a file."""
+        with path.open("rb") as file:
+            return self.copy_in(sql, iter(lambda: file.read(1 << 18), b""))
 
     def copy_out(self, sql: str) -> Iterator[Block]:
         """The blocks of COPY … TO STDOUT: lists of rows, each ending with a line feed. Raises as `fetch`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 
@@ -44,6 +46,16 @@ class Table(msgspec.Struct, frozen=True):
 
     def column(self, name: str) -> Column | None:
         return next((column for column in self.columns if column.name == name), None)
+
+    def pick(self, names: Iterable[str]) -> tuple[Column, ...]:
+        """The columns of these names, in their order."""
+        by_name = {column.name: column for column in self.columns}
+        return tuple(by_name[name] for name in names)
+
+    @property
+    def quoted(self) -> dict[str, str]:
+        """Name → name in a statement."""
+        return {column.name: column.quoted for column in self.columns}
 
     @property
     def stored(self) -> tuple[Column, ...]:

@@ -119,7 +119,7 @@ class Kit:
         """A plan for everything that may go; no cap but the one that is given."""
         loaded = registry.load(str(self.file))
         chosen = planner.Options(**{"max_users": 1_000_000, **options})
-        return planner.make(loaded, loaded.environment("production"), chosen, self.folder / "users.copy")[0]
+        return planner.make(loaded, loaded.environment("production"), chosen, self.folder / "users.copy")
 
     def apply(self, plan: Plan) -> tuple[Run, Outcome]:
         """Makes the plan's run, and applies it."""
