@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+
+from gaiaops.postgres import copytext
 
 
 @dataclass(frozen=True)
@@ -20,3 +26,94 @@ class AuthCount:
     latency_ms: float
     deleted: int | None = None
     banned: int | None = None
+
+
+class Cutoffs(msgspec.Struct, frozen=True):
+    """Ages, in milliseconds of the server's time: rows younger than `grace` are not judged; an address that was not
+    confirmed for longer than `unconfirmed` is."""
+
+    grace: int
+    unconfirmed: int
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """One auth user. `address` is "" where there is none (phone-only, anonymous) and a hash without @ after a soft
+    deletion.
+
+    `flags` holds a letter for each state: b banned now, d soft-deleted, a anonymous, s single sign-on, u address
+    not confirmed for too long, y younger than the grace window, v invisible to the server (another aud or
+    instance_id: such a row cannot log in and the admin API does not list it).
+    """
+
+    id: str
+    address: str
+    flags: str = ""
+
+    @property
+    def revoked(self) -> bool:
+        """Whether it may not log in, for good or for now."""
+        return "b" in self.flags or "d" in self.flags
+
+    @property
+    def ordinary(self) -> bool:
+        """Whether an address alone may lead to it: not deleted, anonymous, single sign-on or invisible."""
+        return bool(self.address) and not set("dasv") & set(self.flags)
+
+    def line(self) -> bytes:
+        """The record as a line of COPY's text: key, id, address where it is not the key, flags.
+
+        The key is the address with ASCII letters in lower case, as lower(email COLLATE "C") makes it.
+        """
+        key = ascii_lower(self.address)
+        fields = (key, self.id, "" if key == self.address else self.address, self.flags)
+        return b"\t".join(copytext.encode(field) for field in fields)
+
+
+def ascii_lower(text: str) -> str:
+    """ASCII letters in lower case and nothing else: what PostgreSQL's lower() does under COLLATE "C".
+
+    >>> ascii_lower("Élif@EXAMPLE.com")
+    'Élif@example.com'
+    """
+    return text.encode("utf-8", "surrogatepass").lower().decode("utf-8", "surrogatepass")
+
+
+class Look(Protocol):
+    """One look at the source, all at one time or as near as the source can."""
+
+    def find(self, ids: Collection[str], addresses: Collection[str]) -> list[Record]:
+        """The records of these ids, and the ordinary ones of exactly these addresses.
+
+        Raises the error tree's errors; PartialError where the absence of one of them cannot be told.
+        """
+        ...
+
+
+class AuthSource(Look, Protocol):
+    """A source that is open: read whole once, and looked into again afterwards."""
+
+    @property
+    def name(self) -> str:
+        """`sql` or `api`."""
+        ...
+
+    @property
+    def complete(self) -> bool:
+        """Whether what is not there is absent."""
+        ...
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What could not be read, in words."""
+        ...
+
+    def blocks(self) -> Iterator[list[bytes]]:
+        """All records as `Record.line()`, in blocks, in the order of their keys' bytes.
+
+        Lines with a backslash (escaped characters) may stand where the unescaped key belongs.
+        """
+        ...
+
+    def again(self, looks: int) -> AbstractContextManager[Look]:
+        """A fresh look; `looks` is about how many records it will be asked for."""
+        ...

@@ -1,0 +1,1 @@
+"""Whether Supabase Auth, the environments' profiles and their caches agree."""
