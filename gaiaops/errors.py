@@ -85,6 +85,12 @@ class PartialError(GaiaopsError):
     code = ExitCode.PARTIAL
 
 
+class FindingsError(GaiaopsError):
+    """Something was found, as bad as `--fail-on` says or worse."""
+
+    code = ExitCode.FINDINGS
+
+
 class InterruptedRunError(GaiaopsError):
     """The user pressed Ctrl-C; the statement was cancelled on the server."""
 

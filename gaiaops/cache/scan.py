@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -60,3 +61,22 @@ def count_families(client: Redis, families: Sequence[tuple[str, str]], budget_s:
             counts[family_of(key, families)] += 1
         if cursor == 0 or time.monotonic() > end:
             return FamilyCount(tuple((n, c) for n, c in counts.items() if c), cursor == 0)
+
+
+def matching(client: Redis, pattern: str) -> Iterator[str]:
+    """Keys that fit a glob pattern, by SCAN in bounded steps; one may come twice (Redis, SCAN). Bytes that are no
+    UTF-8 become surrogates, as in file names (PEP 383)."""
+    for key in client.scan_iter(match=pattern, count=_STEP):
+        yield bytes(key).decode("utf-8", "surrogateescape")
+
+
+def ttls(client: Redis, keys: Iterable[str]) -> Iterator[tuple[str, int]]:
+    """(key, seconds it has left, -1 for ever) of those of the keys that are there, pipelined."""
+    waiting = iter(keys)
+    while step := list(islice(waiting, _STEP)):
+        pipeline = client.pipeline(transaction=False)
+        for key in step:
+            pipeline.ttl(key.encode("utf-8", "surrogateescape"))
+        for key, ttl in zip(step, pipeline.execute(), strict=True):
+            if ttl != -2:  # not there
+                yield key, int(ttl)

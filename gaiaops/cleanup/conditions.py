@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from gaiaops.cleanup.graph import Graph
 from gaiaops.cleanup.links import Action, Link
+from gaiaops.postgres.quoting import literal
 
 PLAN = "gaiaops_plan"
 _UUID = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
@@ -17,15 +18,6 @@ _TEXTS = ("text", "character varying", "citext", "name")
 def in_part(alias: str, part: str) -> str:
     """The row is in this partition, or in one of its own."""
     return f"{alias}.tableoid IN (SELECT relid FROM pg_partition_tree({literal(part)}))"
-
-
-def literal(text: str) -> str:
-    """An SQL string literal (standard_conforming_strings is on: manual 4.1.2.1).
-
-    >>> literal("o'brien")
-    "'o''brien'"
-    """
-    return "'" + text.replace("'", "''") + "'"
 
 
 def same_address(user: str, plan: str) -> str:

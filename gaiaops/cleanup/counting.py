@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from gaiaops.cleanup import conditions, entries, keysets
+from gaiaops.cache import templates
+from gaiaops.cleanup import conditions, keysets
 from gaiaops.cleanup.graph import Graph
 from gaiaops.cleanup.links import Action, Link
 from gaiaops.cleanup.plan import Collateral, Reason, TablePlan
@@ -41,13 +42,13 @@ def count(session: Session, graph: Graph, user_keys: Sequence[str]) -> Counts:
     counts = counter.counts()
     by_name = {graph.tables[oid].name: oid for oid in counts.deleted}
     for text in user_keys:
-        template = entries.parse(text)
+        template = templates.parse(text)
         oid = by_name.get(template.table)
         if oid is not None and graph.tables[oid].column(template.column):
             counts.cache_keys[text] = counts.deleted[oid]
     if sum(counts.cache_keys.values()) <= _LISTED:
         for text in counts.cache_keys:
-            template = entries.parse(text)
+            template = templates.parse(text)
             values = counter.values(by_name[template.table], template.column)
             counts.cache_entries += [template.key(value).decode() for value in values]
     return counts

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 from gaiaops.cache import connect as redis
-from gaiaops.cache import remove
+from gaiaops.cache import remove, templates
 from gaiaops.cleanup import entries
 from gaiaops.cleanup.archive import Run
 from gaiaops.cleanup.journal import Segment
-from gaiaops.errors import GaiaopsError, RefusedError
+from gaiaops.errors import GaiaopsError
 from gaiaops.postgres import copytext
+from gaiaops.postgres.changes import transaction_status
 from gaiaops.postgres.session import Session
 from gaiaops.postgres.shape import Table
 from gaiaops.registry.model import Environment
-
-_PATIENCE_S = 15
 
 
 def settle(session: Session, run: Run, users: Table) -> None:
@@ -27,29 +25,9 @@ def settle(session: Session, run: Run, users: Table) -> None:
     Raises RefusedError where the transaction still runs.
     """
     for segment in run.state().doubtful.values():
-        status = _status(session, segment)
+        status = transaction_status(session, segment.xid)
         committed = status != "aborted" and not _present(session, run, segment, users)
         run.note("committed" if committed else "rolled back", segment=segment.number, status=status)
-
-
-def _status(session: Session, segment: Segment) -> str:
-    """committed, aborted, or unknown where the server has forgotten."""
-    end = time.monotonic() + _PATIENCE_S
-    while True:
-        # A transaction id from before a restore or a reset may be in the future, which is an error.
-        row = session.fetch(
-            "SELECT CASE WHEN %(xid)s::xid8 < pg_snapshot_xmax(pg_current_snapshot())"
-            " THEN pg_xact_status(%(xid)s::xid8) ELSE 'unknown' END",
-            {"xid": segment.xid},
-        )[0]
-        if row[0] != "in progress":
-            return str(row[0] or "unknown")
-        if time.monotonic() > end:
-            raise RefusedError(
-                f"a transaction of this run still runs on the server (xid {segment.xid})",
-                hint="wait until it has ended, or end it: pg_stat_activity shows it as gaiaops",
-            )
-        time.sleep(0.2)
 
 
 def _present(session: Session, run: Run, segment: Segment, users: Table) -> bool:
@@ -70,10 +48,10 @@ def _present(session: Session, run: Run, segment: Segment, users: Table) -> bool
 class CacheCleaner:
     """Removes the Redis entries of committed segments; one that fails is tried again at the end, then by a re-run."""
 
-    def __init__(self, env: Environment, run: Run, templates: tuple[str, ...]) -> None:
+    def __init__(self, env: Environment, run: Run, user_keys: tuple[str, ...]) -> None:
         self._env = env
         self._run = run
-        self._templates = [entries.parse(text) for text in templates]
+        self._templates = [templates.parse(text) for text in user_keys]
         self.removed = 0
         self.failure: GaiaopsError | None = None
 

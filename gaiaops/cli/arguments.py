@@ -107,9 +107,37 @@ class RunType(_ParamType):
         return _items(incomplete or "2", sorted(names, reverse=True))
 
 
+class KindsType(_ParamType):
+    """Kinds of findings, one or several with commas between them."""
+
+    name = "kind"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        from gaiaops.audit.kinds import KINDS
+
+        if isinstance(value, tuple):
+            return value
+        names = tuple(name.strip() for name in str(value).split(",") if name.strip())
+        for name in names or ("",):
+            if name not in KINDS:
+                import difflib
+
+                near = difflib.get_close_matches(name, KINDS, n=1)
+                guess = f'; did you mean "{near[0]}"?' if near else f"; kinds: {', '.join(KINDS)}"
+                self.fail(f'"{name}" is no kind of finding{guess}', param, ctx)
+        return names
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from gaiaops.audit.kinds import KINDS
+
+        done, comma, last = incomplete.rpartition(",")
+        return _items(incomplete, [f"{done}{comma}{kind}" for kind in KINDS if kind.startswith(last)])
+
+
 ENVIRONMENT = EnvironmentType()
 ENVIRONMENT_OR_ALL = EnvironmentType("all")
 DURATION = DurationType()
 AGE = AgeType()
 TAG = TagType()
 RUN = RunType()
+KINDS_TYPE = KindsType()

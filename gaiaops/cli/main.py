@@ -21,6 +21,7 @@ COMMANDS = {
     "cleanup": ("gaiaops.cli.cleanup", "Purge test users: the plan, the archive, and only then the rows."),
     "runs": ("gaiaops.cli.runs", "Past clean-ups: what went, and where the archive is."),
     "restore": ("gaiaops.cli.restore", "Put back what a clean-up removed."),
+    "audit": ("gaiaops.cli.audit", "Whether Supabase Auth, profiles, keys and caches agree; --fix repairs."),
     "sandbox": ("gaiaops.cli.sandbox", "A whole platform on this machine: up, down, status, reset."),
     "completion": ("gaiaops.cli.completion", "Print the completion script for bash, zsh or fish."),
 }

@@ -47,8 +47,8 @@ class Stop:
 
 
 class Progress:
-    """`what` done of how many, rows, rate and what remains: one line redrawn on a terminal, one in ten seconds off
-    it."""
+    """`what` done of how many (0: not known), rows, rate and what remains: one line redrawn on a terminal, one in ten
+    seconds off it."""
 
     def __init__(self, what: str) -> None:
         self._what = what
@@ -56,7 +56,7 @@ class Progress:
         self._terminal = sys.stderr.isatty()
         self._drawn = False
 
-    def __call__(self, done: int, total: int, rows: int) -> None:
+    def __call__(self, done: int, total: int, rows: int | None = None) -> None:
         now = time.monotonic()
         if now - self._last < (_REDRAW_S if self._terminal else _EVERY_S):
             return
@@ -80,10 +80,12 @@ class Progress:
             click.echo("\r\x1b[K", nl=False, err=True)
             self._drawn = False
 
-    def _line(self, done: int, total: int, rows: int, seconds: float) -> str:
+    def _line(self, done: int, total: int, rows: int | None, seconds: float) -> str:
         rate = done / seconds if seconds else 0
-        left = f", {_clock((total - done) / rate)} left" if rate else ""
-        return f"{done:,} of {total:,} {self._what}, {rows:,} rows, {rate:,.0f}/s{left}"
+        left = f", {_clock((total - done) / rate)} left" if rate and total >= done else ""
+        head = f"{done:,} of {total:,}" if total else f"{done:,}"
+        counted = "" if rows is None else f", {rows:,} rows"
+        return f"{head} {self._what}{counted}, {rate:,.0f}/s{left}"
 
 
 def _clock(seconds: float) -> str:

@@ -86,6 +86,11 @@ class Session:
         """Opens a writing transaction under the session's timeouts, with more settings in the same round trip."""
         self.exchange.command("; ".join([guard.begin_write_sql(self.timeouts), *settings]))
 
+    def renew(self) -> None:
+        """A reading transaction's end and the next one's beginning: a new snapshot."""
+        self.exchange.command("ROLLBACK")
+        self.exchange.command(guard.begin_read_sql(self.timeouts))
+
     def commit(self) -> None:
         """Commits. Raises LostServerError where the answer was lost: then it may have been committed."""
         if self.exchange.command("COMMIT") != "COMMIT":

@@ -79,9 +79,16 @@ class Exchange:
         return "" if last is None else (last.command_status or b"").decode()
 
     def copy_out(self, sql: str) -> Iterator[Block]:
-        """The rows of our own COPY … TO STDOUT, in blocks. Raises the error tree's errors, here or while reading."""
+        """The rows of our own COPY … TO STDOUT, in blocks. Raises the error tree's errors, here or while reading.
+
+        The server begins at once, so that several of them can work while their first rows are waited for.
+        """
         self._started = time.monotonic()
         self._send(self._pgconn.send_query, sql.encode())
+        self._flush()
+        return self._copied(sql)
+
+    def _copied(self, sql: str) -> Iterator[Block]:
         started = self._result()
         if started is not None and started.status != self._pq.ExecStatus.COPY_OUT:
             self._drain(sql, started)

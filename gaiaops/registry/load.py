@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,10 +13,11 @@ import msgspec
 
 from gaiaops.errors import UsageError
 from gaiaops.registry import paths
-from gaiaops.registry.durations import parse_duration
-from gaiaops.registry.model import Environment, Pin, Reference, Registry, Supabase, TableGroup, Timeouts
+from gaiaops.registry.durations import parse_age, parse_duration
+from gaiaops.registry.model import Audit, Environment, Pin, Reference, Registry, Supabase, TableGroup, Timeouts
 from gaiaops.registry.settings import Setting, Variables, read_variables, readable_by_others
 from gaiaops.registry.spec import (
+    AuditSpec,
     CacheSpec,
     CleanupSpec,
     EnvironmentSpec,
@@ -31,7 +32,7 @@ from gaiaops.registry.urls import POSTGRES_SCHEMES, REDIS_SCHEMES
 
 FILE_NAME = "environments.toml"
 RESERVED = ("all", "supabase")
-_SECTIONS = ("environments", "supabase", "tables", "cache", "references", "cleanup", "timeouts")
+_SECTIONS = ("environments", "supabase", "tables", "cache", "references", "cleanup", "audit", "timeouts")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _KEY_PART = re.compile(r"\{(\w+)\.(\w+)(?::[1-9]\d*)?\}")
 _AT = re.compile(r" - at `\$\.?([^`]*)`$")
@@ -139,6 +140,7 @@ class _Reader:
             replicas=tuple(self.setting(value, f"{path}.replicas[{i}]") for i, value in enumerate(spec.replicas)),
             timeouts=self.timeouts(spec.timeouts, f"{path}.timeouts", base),
             pin=self.pin(spec.pin),
+            agree=tuple(spec.agree),
         )
 
     def supabase(self, raw: object) -> Supabase:
@@ -163,10 +165,24 @@ class _Reader:
 
     def cache(self, raw: object) -> CacheSpec:
         spec = self.convert(raw, "cache", CacheSpec)
-        for i, key in enumerate(spec.user_keys):
-            if len(_KEY_PART.findall(key)) != 1 or set("{}") & set(_KEY_PART.sub("", key)):
-                raise self.fail(f"cache.user_keys[{i}]", "needs one {table.column}, or {table.column:LENGTH}")
+        self._check_templates(spec.user_keys, "cache.user_keys")
         return spec
+
+    def audit(self, raw: object) -> Audit:
+        spec = self.convert(raw, "audit", AuditSpec)
+        self._check_templates(spec.access_keys, "audit.access_keys")
+        ages = {}
+        for name, parse in (("grace", parse_age), ("recheck_after", parse_duration), ("unconfirmed_after", parse_age)):
+            try:
+                ages[name] = parse(getattr(spec, name))
+            except ValueError as error:
+                raise self.fail(f"audit.{name}", str(error)) from None
+        return Audit(**ages, agree=tuple(spec.agree), access_keys=spec.access_keys)
+
+    def _check_templates(self, keys: Iterable[str], path: str) -> None:
+        for i, key in enumerate(keys):
+            if len(_KEY_PART.findall(key)) != 1 or set("{}") & set(_KEY_PART.sub("", key)):
+                raise self.fail(f"{path}[{i}]", "needs one {table.column}, or {table.column:LENGTH}")
 
     def cleanup(self, raw: object) -> CleanupSpec:
         spec = self.convert(raw, "cleanup", CleanupSpec)
@@ -203,6 +219,7 @@ def parse(file: Path, raw: Mapping[str, Any], variables: Variables) -> Registry:
         references=tuple(reader.reference(name, value) for name, value in references.items()),
         user_keys=tuple(cache.user_keys),
         protected=tuple(reader.cleanup(raw.get("cleanup", {})).protected),
+        audit=reader.audit(raw.get("audit", {})),
     )
 
 

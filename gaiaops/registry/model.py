@@ -39,6 +39,7 @@ class Environment(msgspec.Struct, frozen=True):
     replicas: tuple[Setting, ...]
     timeouts: Timeouts
     pin: Pin
+    agree: tuple[str, ...] = ()
 
     def postgres_url(self) -> Url:
         """The primary's connection string. Raises UsageError where a secret is missing."""
@@ -91,6 +92,16 @@ class Reference(msgspec.Struct, frozen=True):
         return f"{self.table}.{self.column}"
 
 
+class Audit(msgspec.Struct, frozen=True):
+    """How the audit judges, ages in milliseconds; see AuditSpec."""
+
+    grace: int = 600_000
+    recheck_after: int = 1_000
+    unconfirmed_after: int = 7 * 86_400_000
+    agree: tuple[str, ...] = ()
+    access_keys: tuple[str, ...] = ()
+
+
 class Registry(msgspec.Struct, frozen=True):
     """environments.toml, checked; the order of the file is kept."""
 
@@ -103,6 +114,7 @@ class Registry(msgspec.Struct, frozen=True):
     references: tuple[Reference, ...] = ()
     user_keys: tuple[str, ...] = ()
     protected: tuple[str, ...] = ()
+    audit: Audit = Audit()
 
     @property
     def tags(self) -> dict[str, str]:

@@ -43,6 +43,7 @@ class EnvironmentSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     replicas: list[Text] = []
     timeouts: TimeoutsSpec = TimeoutsSpec()
     pin: PinSpec = PinSpec()
+    agree: list[str] = []
 
 
 class SupabaseSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -91,3 +92,17 @@ class CleanupSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """The `[cleanup]` table: addresses and domains that are never purged."""
 
     protected: list[str] = []
+
+
+class AuditSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The `[audit]` table. Rows younger than `grace` are not judged; what was found is looked at again not before
+    `recheck_after`; `agree` are kinds that count as agreement in every environment.
+
+    `access_keys` are the Redis keys that give access, made from the columns of rows that must be valid.
+    """
+
+    grace: str = "10min"
+    recheck_after: str = "1s"
+    unconfirmed_after: str = "7d"
+    agree: list[str] = []
+    access_keys: tuple[str, ...] = ("gaia:auth:apikey:v1:{api_keys.key_hash:32}", "user:session:{users.id}")

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gaiaops.cleanup.entries import Template, keys_of, parse
+from gaiaops.cache.templates import Template, parse
+from gaiaops.cleanup.entries import keys_of
 from gaiaops.postgres import copytext
 
 COLUMNS = ("id", "hash", "name")

@@ -1,0 +1,139 @@
+"""The rules: what is wrong with one profile, or with one auth record. Pure.
+
+A profile belongs to the auth record with its id, else to an ordinary one whose address is equal after case folding,
+else to a single sign-on one with that address.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from gaiaops.audit.homes import Homes
+from gaiaops.audit.kinds import Finding
+from gaiaops.auth.interface import Record
+
+
+class Profile(msgspec.Struct, frozen=True, gc=False):
+    """A row of an environment's users; `young` is within the grace window."""
+
+    id: str
+    address: str
+    young: bool
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """One profile and what was found about it. `twins` are profiles of the environment with its folded address, it
+    among them; `absence` is whether a record that was not found is absent; `keys` are the beginnings of the hashes
+    of its working API keys."""
+
+    environment: str
+    profile: Profile
+    twins: Sequence[Profile]
+    same_id: Record | None
+    same_address: Sequence[Record]
+    absence: bool
+    keys: Sequence[str] = ()
+
+    @property
+    def record(self) -> Record | None:
+        """The record that the profile belongs to."""
+        if self.same_id is not None and "v" not in self.same_id.flags:
+            return self.same_id
+        ordinary = next((record for record in self.same_address if record.ordinary), None)
+        return ordinary or next(
+            (r for r in self.same_address if "s" in r.flags and not set("dav") & set(r.flags)), None
+        )
+
+    @property
+    def locked_out(self) -> bool:
+        """Whether nobody can log in to it: then no key of it should work."""
+        return self.record.revoked if self.record else self.absence
+
+
+def of_profile(seen: Seen, homes: Homes) -> Iterator[Finding]:
+    """What is wrong with a profile; nothing while it, or its record, is within the grace window."""
+    if seen.profile.young or (seen.record and "y" in seen.record.flags):
+        return
+    if seen.locked_out and seen.keys:
+        evidence = {"auth": state(seen), "working keys": str(len(seen.keys)), "hashes": ", ".join(seen.keys)}
+        yield _finding("revoked-access", seen, evidence, f"gaiaops audit {seen.environment} --fix revoked-access")
+    if seen.record is None:
+        if seen.absence:
+            yield _finding("orphan-profile", seen, {"auth": state(seen), "profile": seen.profile.address})
+    else:
+        yield from _of_pair(seen, seen.record)
+    if len(seen.twins) > 1:
+        spellings = ", ".join(f"{twin.address} ({twin.id})" for twin in sorted(seen.twins, key=lambda t: t.id))
+        folded = seen.profile.address.casefold()
+        command = f"gaiaops whois {shlex.quote(seen.profile.address)}"
+        yield Finding("duplicate-profile", seen.environment, folded, folded, {"profiles": spellings}, command)
+    yield from _of_address(seen, homes)
+
+
+def _of_pair(seen: Seen, record: Record) -> Iterator[Finding]:
+    """What is wrong between a profile and its record."""
+    mine, theirs = seen.profile.address, record.address
+    both = {"auth": theirs, "profile": mine}
+    if seen.same_id is not record and len(seen.twins) == 1:
+        yield _finding("id-mismatch", seen, {"auth": record.id, "profile": seen.profile.id})
+    if seen.same_id is record and theirs and "d" not in record.flags and theirs != mine:
+        kind = "case-drift" if theirs.casefold() == mine.casefold() else "email-drift"
+        yield _finding(kind, seen, both, f"gaiaops audit {seen.environment} --fix {kind}")
+    if "u" in record.flags and not {"d", "a"} & set(record.flags):
+        yield _finding("unconfirmed-profile", seen, {"auth": "not confirmed", "profile": mine})
+
+
+def _of_address(seen: Seen, homes: Homes) -> Iterator[Finding]:
+    """What the profile's address says of its environment."""
+    address, here = seen.profile.address, seen.environment
+    home = homes.home(address)
+    evidence = {"profile": address}
+    if home is None:
+        yield _finding("ambiguous-address", seen, evidence)
+    elif home == here or (not home and here in homes.bare):
+        return
+    elif homes.tag(address):
+        command = f"gaiaops cleanup {here} --tag {homes.tag(address)} --dry-run"
+        yield _finding("foreign-profile", seen, {**evidence, "home": home}, command)
+    else:
+        yield _finding("untagged-profile", seen, evidence)
+
+
+def of_record(
+    record: Record, present: frozenset[str], homes: Homes, readable: frozenset[str], everywhere: bool
+) -> Iterator[Finding]:
+    """What is wrong with a record that is in the environments `present`, of those that could be read.
+
+    `everywhere` is whether all environments could be: only then is somebody in none.
+    """
+    if not record.ordinary or "y" in record.flags or "@" not in record.address:
+        return
+    home = homes.home(record.address)
+    whois = f"gaiaops whois {shlex.quote(record.address)}"
+    if not present:
+        if everywhere:
+            evidence = {"auth": record.address, "home": home or "", "profiles": "none"}
+            yield Finding("unprovisioned", "", record.id, record.address, evidence, whois)
+    elif home and home in readable and home not in present:
+        evidence = {"auth": record.address, "profiles": ", ".join(sorted(present))}
+        command = f"gaiaops audit {home} --fix missing-profile"
+        yield Finding("missing-profile", home, record.id, record.address, evidence, command)
+
+
+def state(seen: Seen) -> str:
+    """What the auth side says of a profile, in words."""
+    record = seen.record
+    if record is None:
+        hidden = seen.same_id is not None
+        return "invisible to the server (aud, instance_id)" if hidden else "absent"
+    words = {"d": "soft-deleted", "b": "banned", "a": "anonymous", "s": "single sign-on"}
+    return next((word for flag, word in words.items() if flag in record.flags), "there")
+
+
+def _finding(kind: str, seen: Seen, evidence: dict[str, str], command: str = "") -> Finding:
+    address = seen.profile.address
+    look = command or f"gaiaops whois {shlex.quote(address or seen.profile.id)}"
+    return Finding(kind, seen.environment, seen.profile.id, address, evidence, look)

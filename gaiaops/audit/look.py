@@ -1,0 +1,76 @@
+"""Looks at suspects on both sides and says what is known of them; the rules are in judge.py."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+import msgspec
+
+from gaiaops.audit.compare import ProfileSuspect, RecordSuspect, spellings
+from gaiaops.audit.homes import Homes
+from gaiaops.audit.judge import Profile, Seen, of_record
+from gaiaops.audit.kinds import Finding
+from gaiaops.audit.side import Side
+from gaiaops.auth.interface import Look, Record
+
+BATCH = 2_000
+
+
+def profiles(
+    side: Side, suspects: Sequence[ProfileSuspect], auth: Look, *, absence: bool
+) -> Iterator[tuple[ProfileSuspect, Seen]]:
+    """Each suspect that is still there, with its record, its twins and its working keys.
+
+    `absence` is whether a record that `auth` does not find is absent. Raises the error tree's errors.
+    """
+    ids = {id for s in suspects for id in (s.id, *s.twins)}
+    addresses = {spelling for s in suspects for spelling in spellings(s.address)}
+    mine = {profile.id: profile for profile in side.find(ids, addresses)}
+    twins: dict[str, list[Profile]] = defaultdict(list)
+    for profile in mine.values():
+        twins[profile.address.casefold()].append(profile)
+    records = auth.find({id for s in suspects for id in (s.id, *s.records)}, addresses)
+    by_id = {record.id: record for record in records}
+    by_address = _by_address(records)
+    seen = {}
+    for suspect in suspects:
+        found = mine.get(suspect.id)
+        if found is not None:
+            folded = found.address.casefold()
+            same = by_address.get(folded, ()) if folded else ()
+            seen[suspect] = Seen(
+                side.env.name, found, twins[folded] if folded else (found,), by_id.get(found.id), same, absence
+            )
+    keys = side.working_keys([one.profile.id for one in seen.values() if one.locked_out])
+    for suspect, one in seen.items():
+        yield suspect, msgspec.structs.replace(one, keys=keys.get(one.profile.id, ()))
+
+
+def records(
+    sides: Mapping[str, Side], suspects: Sequence[RecordSuspect], auth: Look, homes: Homes, *, everywhere: bool
+) -> Iterator[tuple[RecordSuspect, list[Finding]]]:
+    """Each suspect with what is wrong with it. `everywhere` is whether `sides` are all environments there are."""
+    found = {record.id: record for record in auth.find({suspect.id for suspect in suspects}, ())}
+    ids = {suspect.id for suspect in suspects} | {id for suspect in suspects for _, id in suspect.profiles}
+    current = [found[suspect.id].address for suspect in suspects if suspect.id in found]
+    addresses = {spelling for address in current for spelling in spellings(address)}
+    present: dict[str, set[str]] = defaultdict(set)
+    for name, side in sides.items():
+        for profile in side.find(ids, addresses):
+            present[profile.id].add(name)
+            present[profile.address.casefold()].add(name)
+    readable = frozenset(sides)
+    for suspect in suspects:
+        record = found.get(suspect.id)
+        if record is not None:
+            where = frozenset(present[record.id] | present[record.address.casefold()])
+            yield suspect, list(of_record(record, where, homes, readable, everywhere))
+
+
+def _by_address(records: Sequence[Record]) -> dict[str, list[Record]]:
+    found: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        if record.address:
+            found[record.address.casefold()].append(record)
+    return found

@@ -1,0 +1,87 @@
+"""One environment's side: its profiles streamed in a snapshot, and looked up in it or in a later one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+
+import msgspec
+
+from gaiaops.audit.homes import Homes
+from gaiaops.audit.judge import Profile
+from gaiaops.auth.interface import Cutoffs
+from gaiaops.errors import StatementError, located
+from gaiaops.postgres import queries, session
+from gaiaops.postgres.quoting import like, literal
+from gaiaops.postgres.session import Session
+from gaiaops.registry.model import Environment, Timeouts
+
+COMMAND = "audit"
+_IDLE_MS = 600_000  # one side may wait for the others
+
+
+class Side:
+    """An environment in a reading transaction."""
+
+    def __init__(self, env: Environment, reading: Session, cutoffs: Cutoffs) -> None:
+        self.env = env
+        self.session = reading
+        self._cutoffs = cutoffs
+        users, created, keys = reading.fetch(queries.load("audit_tables"), {})[0]
+        if not users:
+            raise StatementError("there is no table users", hint=f"gaiaops view {env.name}")
+        self._has_created, self.has_keys = bool(created), bool(keys)
+        self._set()
+
+    def _set(self) -> None:
+        ages = {"grace": self._cutoffs.grace, "unconfirmed": self._cutoffs.unconfirmed}
+        since = self.session.fetch(queries.load("audit_cutoffs"), ages)[0][2]
+        self._young = f"coalesce(created_at > {literal(since)}::timestamp, false)" if self._has_created else "false"
+
+    def renew(self) -> None:
+        """A new snapshot, and the grace window of its time."""
+        self.session.renew()
+        self._set()
+
+    def blocks(self, homes: Homes) -> Iterator[list[bytes]]:
+        """Profiles as lines, ordered by their keys. Raises the error tree's errors."""
+        tag = next((tag for tag, name in homes.tags.items() if name == self.env.name), None)
+        sql = queries.load("audit_profiles").format(home=_home(tag), young=self._young)
+        with located(self.env.name):
+            stream = self.session.copy_out(f"COPY ({sql}) TO STDOUT")
+        return (b"".join(block).split(b"\n")[:-1] for block in stream)
+
+    def find(self, ids: Collection[str], addresses: Collection[str]) -> list[Profile]:
+        """The profiles of these ids, and those of exactly these addresses."""
+        sql = queries.load("audit_profiles_find").format(young=self._young)
+        wanted = [address for address in addresses if address]
+        return [Profile(*row) for row in self.session.fetch(sql, {"ids": list(ids), "addresses": wanted})]
+
+    def working_keys(self, ids: Collection[str]) -> Mapping[str, tuple[str, ...]]:
+        """User id → the beginnings of the hashes of working API keys."""
+        if not self.has_keys or not ids:
+            return {}
+        rows = self.session.fetch(queries.load("audit_working_keys"), {"ids": list(ids)})
+        return {owner: tuple(hashes) for owner, hashes in rows}
+
+
+def _home(tag: str | None) -> str:
+    """An SQL condition on `k` that holds for addresses plainly of the environment, and for no other.
+
+    >>> _home("dev"), _home(None)
+    ("k LIKE '%+dev@%' AND k NOT LIKE '%+%+%' AND k NOT LIKE '%@%@%'", "k NOT LIKE '%+%'")
+    """
+    if tag is None:
+        return "k NOT LIKE '%+%'"
+    return f"k LIKE {literal('%+' + like(tag.lower()) + '@%')} AND k NOT LIKE '%+%+%' AND k NOT LIKE '%@%@%'"
+
+
+@contextmanager
+def connect(env: Environment, statement_ms: int | None, cutoffs: Cutoffs) -> Iterator[Side]:
+    """A side on the environment's database. Raises the connection's errors, with the environment's name."""
+    timeouts: Timeouts = msgspec.structs.replace(session.environment_timeouts(env, statement_ms), idle=_IDLE_MS)
+    with ExitStack() as stack:
+        with located(env.name):  # and not what the caller raises
+            reading = stack.enter_context(session.reading(env.postgres_url(), timeouts, COMMAND))
+            side = Side(env, reading, cutoffs)
+        yield side

@@ -1,0 +1,78 @@
+"""Which source of auth users an audit reads: SQL where the registry has a connection string, else the admin API."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import msgspec
+
+from gaiaops.auth import sql_source
+from gaiaops.auth.interface import AuthSource, Cutoffs
+from gaiaops.errors import ConnectError, DeadlineError, UsageError, located
+from gaiaops.postgres.session import environment_timeouts
+from gaiaops.registry.model import Registry, Supabase
+from gaiaops.registry.urls import POSTGRES_SCHEMES
+
+SOURCES = ("auto", "sql", "api")
+_IDLE_MS = 600_000  # it waits for the environments, and for the second look
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """How to read: sql, api or auto; a statement timeout in milliseconds; the size of the API's pages."""
+
+    source: str = "auto"
+    timeout: int | None = None
+    page_size: int | None = None
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """A source, and why it is not the one that was preferred (or nothing)."""
+
+    source: AuthSource
+    instead_of: str = ""
+
+
+@contextmanager
+def connect(
+    registry: Registry, wanted: Wanted, cutoffs: Cutoffs, progress: Callable[[int, int], None]
+) -> Iterator[Opened]:
+    """The source, open. The API is read whole before it is given.
+
+    Raises UsageError where the registry does not have what is wanted, and the connection's errors.
+    """
+    project = registry.supabase
+    if project is None:
+        raise UsageError("the registry has no [supabase]", hint=f"add one to {registry.file}")
+    if wanted.source == "sql" and project.database is None:
+        raise UsageError("the registry has no supabase.database", hint=f"add it to {registry.file}, or --source api")
+    with ExitStack() as stack:
+        with located("supabase"):  # and not what the caller raises
+            opened = _open(stack, registry, project, wanted, cutoffs, progress)
+        yield opened
+
+
+def _open(  # noqa: PLR0913, PLR0917 - connect's own, handed on
+    stack: ExitStack,
+    registry: Registry,
+    project: Supabase,
+    wanted: Wanted,
+    cutoffs: Cutoffs,
+    progress: Callable[[int, int], None],
+) -> Opened:
+    timeouts = environment_timeouts(registry.environments[0], wanted.timeout)
+    instead_of = ""
+    if wanted.source != "api" and project.database is not None:
+        try:
+            url = project.database.url(POSTGRES_SCHEMES)
+            patient = msgspec.structs.replace(timeouts, idle=_IDLE_MS)
+            return Opened(stack.enter_context(sql_source.connect(url, patient, cutoffs)))
+        except (ConnectError, DeadlineError) as error:
+            if wanted.source == "sql":
+                raise
+            instead_of = error.message  # a direct host that only IPv6 reaches, for one
+    from gaiaops.auth import api_source
+
+    url_text, key = project.url.get(), project.service_key.get()
+    walk = api_source.open(url_text, key, timeouts, cutoffs, page_size=wanted.page_size, progress=progress)
+    return Opened(stack.enter_context(walk), instead_of)

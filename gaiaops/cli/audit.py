@@ -1,0 +1,317 @@
+"""`gaiaops audit`: whether Supabase Auth, the environments and their caches agree."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gaiaops.cli import base
+from gaiaops.cli.arguments import DURATION, ENVIRONMENT_OR_ALL, KINDS_TYPE
+from gaiaops.cli.progress import Progress
+from gaiaops.errors import FindingsError, PartialError, UsageError
+
+if TYPE_CHECKING:
+    from gaiaops.audit.baseline import Baseline
+    from gaiaops.audit.report import Report
+    from gaiaops.audit.run import Done
+    from gaiaops.registry.model import Environment, Registry
+
+_SEVERITIES = ["critical", "error", "warning", "notice"]
+_SHOWN = 20  # of a kind, on a terminal
+
+
+@click.command("audit")
+@click.argument("env", type=ENVIRONMENT_OR_ALL)
+@click.option("--source", type=click.Choice(["auto", "sql", "api"]), default="auto", show_default=True,
+              help="How to read Supabase Auth.")  # fmt: skip
+@click.option("--kind", "kinds", type=KINDS_TYPE, multiple=True, help="Look for these kinds only; may be repeated.")
+@click.option("--min-severity", type=click.Choice(_SEVERITIES), default="notice", help="Show nothing less bad.")
+@click.option("--fail-on", type=click.Choice([*_SEVERITIES, "never"]), default="error", show_default=True,
+              help="End with 7 where something this bad is found.")  # fmt: skip
+@click.option("--baseline", type=click.Path(path_type=Path), metavar="FILE",
+              help="A saved audit whose findings are accepted.")  # fmt: skip
+@click.option("--save", type=click.Path(path_type=Path), metavar="FILE", help="Keep the report, for --baseline.")
+@click.option("--fix", "fixes", type=KINDS_TYPE, multiple=True, help="Repair these kinds, after showing the plan.")
+@click.option("--dry-run", is_flag=True, help="With --fix: show the plan only.")
+@click.option("--confirm", metavar="ENV", help="With --fix: the environment's name, where no terminal is there.")
+@click.option("--timeout", type=DURATION, help="Statement timeout instead of the registry's.")
+@click.option("--page-size", type=click.IntRange(1, 100_000), metavar="N", help="Users a page, from the API.")
+@click.option("--json", "shape", flag_value="json", help="One JSON document.")
+@click.option("--jsonl", "shape", flag_value="jsonl", help="One line of JSON a finding.")
+@click.option("--csv", "shape", flag_value="csv", help="One line of CSV a finding.")
+@click.pass_obj
+def command(context: base.Context, /, env: str, **options: Any) -> None:
+    """Compare Supabase Auth with the profiles, API keys and caches of ENV or of all.
+
+    Everything is read in snapshots, and each finding is looked at again on both sides before it is reported.
+    Ends with 7 where something as bad as --fail-on is found, with 6 where not everything could be read.
+
+    \b
+    Examples:
+      gaiaops audit all
+      gaiaops audit production --min-severity error --json
+      gaiaops audit all --save known.json; gaiaops audit all --baseline known.json
+      gaiaops audit dev --fix email-drift,case-drift --dry-run
+    """
+    from gaiaops.audit import baseline, run, sources
+
+    registry = context.registry()
+    chosen = registry.select(env)
+    fixes = _flat(options["fixes"])
+    if fixes:
+        _check_fix(chosen, options, fixes)
+    elif options["dry_run"] or options["confirm"]:
+        raise UsageError("--dry-run and --confirm belong to --fix", hint="name the kinds to repair: --fix KIND")
+    known = baseline.load(options["baseline"]) if options["baseline"] else None
+    kinds = frozenset(fixes or _flat(options["kinds"])) or run.ALL_KINDS
+    wanted = sources.Wanted(options["source"], options["timeout"], options["page_size"])
+    progress = Progress("users read")
+    with run.audit(registry, chosen, wanted, progress, kinds) as done:
+        progress.clear()
+        for note in done.report.notes:
+            base.notice(f"[supabase] {note}")
+        _check_some(done.report)
+        if fixes:
+            _fix(context, registry, chosen[0], done, fixes, options)
+        else:
+            _Shown(done.report, kinds, known, options).show()
+
+
+def _flat(names: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    """Options that may be repeated, and hold commas."""
+    return tuple(dict.fromkeys(name for group in names for name in group))
+
+
+def _check_fix(chosen: tuple[Environment, ...], options: dict[str, Any], fixes: tuple[str, ...]) -> None:
+    """What can be refused before anything is contacted."""
+    from gaiaops.audit.kinds import KINDS
+
+    if len(chosen) != 1:
+        raise UsageError("--fix repairs one environment at a time", hint="name it instead of all")
+    for kind in fixes:
+        if not KINDS[kind].fixable:
+            can = ", ".join(name for name, one in KINDS.items() if one.fixable)
+            raise UsageError(f"{kind} cannot be repaired by gaiaops", hint=f"--fix repairs {can}")
+    for name, flag in (("baseline", "--baseline"), ("save", "--save"), ("kinds", "--kind")):
+        if options[name]:
+            raise UsageError(f"{flag} and --fix do not go together", hint="--fix names the kinds itself")
+    if not options["dry_run"]:
+        base.check_confirmable(chosen[0], options["confirm"])
+
+
+def _check_some(report: Report) -> None:
+    """Shows what failed. Raises where nothing at all could be read."""
+    errors = [side.error for side in report.sides.values() if side.error is not None]
+    if len(errors) == len(report.sides) and len({error.code for error in errors}) == 1:
+        for error in errors[1:]:
+            base.show_error(error)
+        raise errors[0]
+    for error in [*errors, *([report.source_error] if report.source_error else [])]:
+        base.show_error(error)
+    for problem in report.problems:
+        base.warn(problem)
+
+
+def _fix(
+    context: base.Context,
+    registry: Registry,
+    env: Environment,
+    done: Done,
+    fixes: tuple[str, ...],
+    options: dict[str, Any],
+) -> None:
+    from gaiaops.cli import repair
+
+    source = done.platform.source
+    if source is None:
+        raise PartialError("Supabase Auth could not be read: nothing is repaired on half the truth")
+    repair.fix(
+        context,
+        registry,
+        env,
+        list(done.report.findings()),
+        fixes,
+        source,
+        source.again,
+        dry_run=options["dry_run"],
+        confirm=options["confirm"],
+        as_json=options["shape"] is not None,
+    )
+
+
+class _Shown:
+    """A report under the options of the command line: written, saved, and turned into an exit code."""
+
+    def __init__(self, report: Report, kinds: frozenset[str], known: Baseline | None, options: dict[str, Any]) -> None:
+        from gaiaops.audit.kinds import KINDS, SEVERITIES
+
+        self.report, self.known, self.options, self.ran = report, known, options, kinds
+        least = SEVERITIES[options["min_severity"]]
+        self.kinds = [name for name, kind in KINDS.items() if name in kinds and kind.severity >= least]
+        self.fixed: list[dict[str, Any]] = []
+
+    def show(self) -> None:
+        self._meet()
+        if self.options["save"]:
+            self._save(self.options["save"])
+        write = {"json": self._json, "jsonl": self._jsonl, "csv": self._csv, None: self._text}
+        write[self.options["shape"]]()
+        self._notices()
+        self._end()
+
+    def _meet(self) -> None:
+        """Holds the findings against the baseline once, so that what is fixed is known before it is shown."""
+        import msgspec
+
+        if self.known is None:
+            return
+        for finding in self.report.findings():
+            self.known.knows(finding)
+        whole = {side.name for side in self.report.sides.values() if side.error is None}
+        places = whole | ({""} if not self.report.partial else set())
+        fixed = self.known.fixed(self.ran, places, complete=self.report.complete)
+        self.fixed = [msgspec.to_builtins(one) for one in fixed]
+
+    def _documents(self, kinds: Iterable[str]) -> Iterator[dict[str, Any]]:
+        from gaiaops.output import audit as output
+
+        for finding in self.report.findings(list(kinds)):
+            yield output.finding_document(
+                {
+                    "id": finding.id,
+                    "kind": finding.kind,
+                    "severity": finding.severity.word,
+                    "environment": finding.environment,
+                    "subject": finding.subject,
+                    "address": finding.address,
+                    "evidence": finding.evidence,
+                    "command": finding.command,
+                    "known": None if self.known is None else self.known.knows(finding),
+                }
+            )
+
+    def _head(self) -> dict[str, Any]:
+        """The report without its findings."""
+        report = self.report
+
+        def side(tally: Any, kinds: dict[str, int]) -> dict[str, Any]:
+            return {"users": tally.users, "by_tag": dict(tally.by_tag), "matched": tally.matched, "kinds": kinds}
+
+        everywhere = {"unprovisioned": report.count("unprovisioned")} if report.count("unprovisioned") else {}
+        return {
+            "source": report.source,
+            "complete": not report.partial,
+            "problems": [*([str(report.source_error)] if report.source_error else []), *report.problems],
+            "vanished": report.vanished,
+            "auth": side(report.auth, everywhere),
+            "environments": [
+                {
+                    "environment": name,
+                    "error": str(one.error) if one.error else None,
+                    **side(one.tally, dict(one.kinds)),
+                }
+                for name, one in report.sides.items()
+            ],
+        }
+
+    def _stream(self, out: Any, kinds: Iterable[str]) -> None:
+        """One JSON document, without holding all findings at once."""
+        import msgspec
+
+        body = msgspec.json.encode({**self._head(), "fixed": self.fixed})
+        out.write(body[:-1] + b',\n"findings": [')
+        for i, document in enumerate(self._documents(kinds)):
+            out.write((b",\n" if i else b"\n") + msgspec.json.encode(document))
+        out.write(b"]}\n")
+
+    def _save(self, path: Path) -> None:
+        from gaiaops.output import files
+
+        with files.whole_file(path, private=True) as out:
+            self._stream(out, self.ran)
+
+    def _json(self) -> None:
+        from gaiaops.output import files
+
+        with files.standard_output() as out:
+            self._stream(out, self.kinds)
+
+    def _jsonl(self) -> None:
+        import msgspec
+
+        from gaiaops.output import files
+
+        with files.standard_output() as out:
+            for document in self._documents(self.kinds):
+                out.write(msgspec.json.encode(document) + b"\n")
+
+    def _csv(self) -> None:
+        import csv
+        import io
+
+        from gaiaops.output import audit as output
+        from gaiaops.output import files
+
+        with files.standard_output() as out, io.TextIOWrapper(out, "utf-8", newline="") as text:
+            writer = csv.writer(text, lineterminator="\n")
+            writer.writerow(output.CSV_COLUMNS)
+            writer.writerows(output.csv_row(document) for document in self._documents(self.kinds))
+
+    def _text(self) -> None:
+        from gaiaops.audit.kinds import KINDS
+        from gaiaops.output import audit as output
+        from gaiaops.output import files
+
+        cap = _SHOWN if sys.stdout.isatty() else None
+        click.echo(output.matrix_text(self._head(), self.kinds))
+        with nullcontext() if cap else files.standard_output() as out:
+            for name in self.kinds:
+                count = self.report.count(name)
+                if count:
+                    kind = KINDS[name]
+                    head = f"\n{kind.severity.word}: {name} ({count}), {kind.meaning}"
+                    text = output.kind_text(head, self._documents([name]), count, cap)
+                    if out is None:
+                        click.echo(text)
+                    else:
+                        out.write(text.encode("utf-8", "replace") + b"\n")
+
+    def _notices(self) -> None:
+        report = self.report
+        if report.vanished:
+            base.notice(f"{report.vanished} findings were gone at the second look")
+        if self.known is not None:
+            total = sum(report.count(kind) for kind in self.ran)
+            new = sum(1 for document in self._documents(self.ran) if not document["known"])
+            base.notice(f"baseline: {new} new, {total - new} known, {len(self.fixed)} fixed")
+            for one in self.fixed[:_SHOWN]:
+                base.notice(f"fixed: {one['kind']} {one['environment']} {one['address'] or one['subject']}")
+
+    def _end(self) -> None:
+        """Raises what the exit code is for: 6 where something is not known, 7 for findings."""
+        report = self.report
+        if report.partial:
+            broken = [side.name for side in report.failed]
+            broken += ["supabase"] if report.source_error or not report.complete else []
+            what = ", ".join(broken) or "see above"
+            raise PartialError(
+                f"not everything could be read: {what}", hint="what was found is reported; what is absent may not be"
+            )
+        if self.options["fail_on"] == "never":
+            return
+        from gaiaops.audit.kinds import KINDS, SEVERITIES
+
+        least = SEVERITIES[self.options["fail_on"]]
+        bad = [name for name in self.kinds if KINDS[name].severity >= least]
+        counted = sum(1 for document in self._documents(bad) if not document["known"])
+        if counted:
+            new = "new findings" if self.known is not None else "findings"
+            raise FindingsError(
+                f"{counted} {new} at {least.word} or worse",
+                hint="each names its next command; --save FILE and --baseline FILE accept what is known",
+            )

@@ -1,0 +1,82 @@
+"""An audit as text and as documents with stable field names."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from gaiaops.output.cells import label, width
+from gaiaops.output.report import table
+
+_LONGEST = 44  # of an address or a value in a table; JSON has it whole
+_COMMANDS = 3
+
+
+def finding_document(finding: Mapping[str, Any]) -> dict[str, Any]:
+    """The stable field names of a finding; `known` is whether the baseline has it."""
+    names = ("id", "kind", "severity", "environment", "subject", "address", "evidence", "command", "known")
+    return {name: finding[name] for name in names}
+
+
+def csv_row(finding: Mapping[str, Any]) -> list[str]:
+    """A finding's cells; the evidence is `side: value; side: value`."""
+    names = ("id", "kind", "severity", "environment", "subject", "address")
+    return [*(str(finding[name]) for name in names), evidence_text(finding["evidence"]), finding["command"]]
+
+
+CSV_COLUMNS = ("id", "kind", "severity", "environment", "subject", "address", "evidence", "command")
+
+
+def matrix_text(report: Mapping[str, Any], kinds: Sequence[str]) -> str:
+    """Environments against users by tag, matched, and each kind that was found."""
+    sides = report["environments"]
+    heads = ["", "supabase", *(side["environment"] for side in sides)]
+    columns = [report["auth"] if report["source"] else None, *(None if side["error"] else side for side in sides)]
+    rows: list[list[object]] = [["users", *_cells(columns, lambda side: side["users"])]]
+    tags = dict.fromkeys(tag for side in columns if side for tag in side["by_tag"])
+    for tag in sorted(tags, key=lambda tag: (tag == "ambiguous", tag)):
+        name = {"": "  no tag", "ambiguous": "  two tags"}.get(tag, f"  +{tag}")
+        rows.append([name, *_cells(columns, lambda side, tag=tag: side["by_tag"].get(tag, 0))])
+    rows.append(["matched", *_cells(columns, lambda side: side["matched"])])
+    for kind in kinds:
+        counts = [side["kinds"].get(kind, 0) if side else None for side in columns]
+        if any(counts):
+            rows.append([kind, *("-" if count is None else count or "" for count in counts)])
+    return table(heads, rows, right=range(1, len(heads)))
+
+
+def _cells(columns: Iterable[Mapping[str, Any] | None], value: Any) -> list[object]:
+    return ["-" if side is None else value(side) for side in columns]
+
+
+def kind_text(head: str, findings: Iterable[Mapping[str, Any]], count: int, cap: int | None) -> str:
+    """The findings of one kind: a table of the first `cap`, how many more there are, and what to do next."""
+    shown = list(itertools.islice(findings, cap))
+    rows = []
+    for finding in shown:
+        who = finding["address"] or finding["subject"]
+        new = "" if finding["known"] is None else "known" if finding["known"] else "new"
+        said = {side: value for side, value in finding["evidence"].items() if value != who}
+        rows.append((finding["environment"] or "-", _short(who), _short(evidence_text(said), 2), new))
+    heads = ["environment", "who or what", "evidence", "baseline"]
+    used = 4 if any(row[3] for row in rows) else 3
+    parts = [head, table(heads[:used], [row[:used] for row in rows])]
+    if count > len(shown):
+        parts.append(f"… and {count - len(shown)} more (--json or --csv has all)")
+    commands = list(dict.fromkeys(finding["command"] for finding in shown if finding["command"]))
+    parts += [f"  {label(command)}" for command in commands[:_COMMANDS]]
+    return "\n".join(parts)
+
+
+def evidence_text(evidence: Mapping[str, str]) -> str:
+    """
+    >>> evidence_text({"auth": "absent", "profile": "a@x"})
+    'auth: absent; profile: a@x'
+    """
+    return "; ".join(f"{side}: {value}" for side, value in evidence.items())
+
+
+def _short(text: str, times: int = 1) -> str:
+    text, longest = label(text), _LONGEST * times
+    return text if width(text) <= longest else text[: longest - 1] + "…"

@@ -1,0 +1,98 @@
+"""What every command that changes many rows needs of the server: its one place, its identity, faithful text, bounds,
+and what became of a transaction.
+"""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from gaiaops.errors import RefusedError
+from gaiaops.postgres import catalog
+from gaiaops.postgres import session as pg
+from gaiaops.postgres.session import Session
+from gaiaops.postgres.shape import Facts
+from gaiaops.registry.model import Environment, Timeouts
+
+# Text that is read back as it was written, whatever the role's or the database's settings (manual 19.11).
+FAITHFUL = (
+    "SET LOCAL extra_float_digits = 1",
+    "SET LOCAL datestyle = 'ISO, YMD'",
+    "SET LOCAL intervalstyle = 'postgres'",
+    "SET LOCAL bytea_output = 'hex'",
+    "SET LOCAL lc_monetary = 'C'",
+    "SET LOCAL xmloption = 'content'",
+    "SET LOCAL row_security = off",
+    "SET LOCAL jit = off",
+    "SET LOCAL array_nulls = on",
+    # What is acknowledged is on disk: a commit that a crash takes back would contradict the journal.
+    "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'",
+)
+
+# Advisory locks are per database; these two numbers are ours ("gaia", 1).
+_LOCK = "SELECT pg_try_advisory_lock(1734437217, 1)"
+_LOCK_S = 1.5
+_PATIENCE_S = 15
+
+
+def short_waits(env: Environment) -> Timeouts:
+    """The environment's bounds, with no lock waited for longer than 2 s."""
+    return msgspec.structs.replace(env.timeouts, lock=min(env.timeouts.lock, 2_000))
+
+
+def batch_timeouts(env: Environment, deadlock_ms: int) -> Timeouts:
+    """Lock timeout 2 s at most, statement timeout 60 s.
+
+    The lock timeout is kept to a quarter of deadlock_timeout: somebody who waits for us, and for whose row we then
+    wait, looks for a deadlock one deadlock_timeout after they began (manual 19.12). By then we have given up, so
+    that it is never they who are cancelled.
+    """
+    lock = max(50, min(2_000, deadlock_ms // 4))
+    return msgspec.structs.replace(env.timeouts, lock=lock, statement=60_000)
+
+
+def check_server(session: Session, env: Environment, server: str) -> Facts:
+    """Takes the database's one place for such commands, and checks what is behind the name.
+
+    Raises RefusedError where another one runs, a pin does not match, or the server is not `server`.
+    """
+    end = time.monotonic() + _LOCK_S
+    while not session.fetch(_LOCK)[0][0]:
+        if time.monotonic() < end:  # the server may not have noticed yet that the last one has ended
+            time.sleep(0.1)
+            continue
+        raise RefusedError(
+            "another clean-up or restore of this database is running", hint="pg_stat_activity shows it as gaiaops"
+        )
+    facts = catalog.facts(session)
+    pg.check_pin(env, (facts.identifier, facts.database))
+    if facts.server != server:
+        raise RefusedError(
+            f"wrong database behind the name: expected {server}, this is {facts.server}",
+            hint=f"gaiaops envs {env.name} shows where the connection string comes from",
+        )
+    return facts
+
+
+def transaction_status(session: Session, xid: str) -> str:
+    """committed, aborted, or unknown where the server has forgotten (manual 9.28.10, pg_xact_status).
+
+    Raises RefusedError where the transaction still runs.
+    """
+    end = time.monotonic() + _PATIENCE_S
+    while True:
+        # A transaction id from before a restore or a reset may be in the future, which is an error.
+        row = session.fetch(
+            "SELECT CASE WHEN %(xid)s::xid8 < pg_snapshot_xmax(pg_current_snapshot())"
+            " THEN pg_xact_status(%(xid)s::xid8) ELSE 'unknown' END",
+            {"xid": xid},
+        )[0]
+        if row[0] != "in progress":
+            return str(row[0] or "unknown")
+        if time.monotonic() > end:
+            raise RefusedError(
+                f"a transaction of this run still runs on the server (xid {xid})",
+                hint="wait until it has ended, or end it: pg_stat_activity shows it as gaiaops",
+            )
+        time.sleep(0.2)
