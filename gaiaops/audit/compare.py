@@ -1,6 +1,6 @@
 """Holds the auth records against every environment's profiles, range by range, and says whom to look at. Pure.
 
-A profile whose line is byte for byte a record's (key, id, spelling, no flag on either) is in order: it is at home,
+A profile whose line is a record's (id, address, no flag on either) is in order: it is at home,
 has its record's id and address, and nothing is special about either. Sets of lines find those at once; what is left
 is looked at one by one, and becomes a suspect unless it is plainly in order.
 """
@@ -15,8 +15,7 @@ import msgspec
 from gaiaops.audit.homes import Homes
 from gaiaops.audit.merge import Lines, group
 from gaiaops.audit.pile import Pile
-from gaiaops.auth.interface import ascii_lower
-from gaiaops.postgres import copytext
+from gaiaops.auth.interface import ascii_lower, fields_of
 
 AUTH = ""  # the auth source's name among the streams; no environment has it
 _NO_RECORD = set("dasvy")  # flags of records that are not missed anywhere
@@ -102,50 +101,49 @@ class Comparison:
             self.tallies[name].matched += count
             self.tallies[AUTH].by_tag[tag] += count
 
-    def _strange(self, name: str, line: bytes, lines: Lines, records: Lines, left: set[bytes]) -> None:
+    def _strange(self, name: str, line: str, lines: Lines, records: Lines, left: set[str]) -> None:
         """A profile whose line is no record's."""
-        key, own, stored, flags = line.split(b"\t")
-        address = copytext.decode(stored or key) or ""
+        own, flags, address = fields_of(line)
+        key = ascii_lower(address)
         twins, same = group(lines, key), group(records, key)
-        plain = b"%b\t%b\t%b\t" % (key, own, stored)
+        plain = f"{own}\t\t{address}"
         home = self.homes.home(address)
-        if (plain in same or self.blind) and b"y" not in flags and len(twins) == 1 and home == name:
+        if (plain in same or self.blind) and "y" not in flags and len(twins) == 1 and home == name:
             left.discard(plain)
             self._in_order(name, 1)
             return
         self.tallies[name].by_tag[self.homes.tag(address)] += 1
-        ids = tuple(record.split(b"\t")[1].decode() for record in same)
-        others = tuple(twin.split(b"\t")[1].decode() for twin in twins if twin != line)
+        ids = tuple(fields_of(record)[0] for record in same)
+        others = tuple(fields_of(twin)[0] for twin in twins if twin != line)
         if not same and not address.isascii():
-            self._wide.profile(name, own.decode(), address, others)
+            self._wide.profile(name, own, address, others)
         else:
-            self.profiles[name].add(ProfileSuspect(own.decode(), address, ids, others))
+            self.profiles[name].add(ProfileSuspect(own, address, ids, others))
 
-    def _count_records(self, records: Lines, left: set[bytes]) -> None:
+    def _count_records(self, records: Lines, left: set[str]) -> None:
         tally = self.tallies[AUTH]
         tally.users += len(records)
         tally.matched += len(records) - len(left)
 
-    def _unmatched(self, line: bytes, parts: Mapping[str, Lines]) -> None:
+    def _unmatched(self, line: str, parts: Mapping[str, Lines]) -> None:
         """A record whose line is no profile's."""
-        key, own, stored, flags = line.split(b"\t")
-        address = copytext.decode(stored or key) or ""
+        own, flags, address = fields_of(line)
         tally = self.tallies[AUTH]
-        tally.special.update(flags.decode())
+        tally.special.update(flags)
         if not address or "@" not in address:
             tally.special["n"] += 1
             return
         tally.by_tag[self.homes.tag(address)] += 1
-        if _NO_RECORD & set(flags.decode()):
-            self._wide.record(own.decode(), address, missed=False)
+        if _NO_RECORD & set(flags):
+            self._wide.record(own, address, missed=False)
             return
         home = self.homes.home(address)
-        if home and parts.get(home) and group(parts[home], key):
+        if home and parts.get(home) and group(parts[home], ascii_lower(address)):
             return
         if address.isascii():
-            self.records.add(RecordSuspect(own.decode(), address))
+            self.records.add(RecordSuspect(own, address))
         else:
-            self._wide.record(own.decode(), address, missed=True)
+            self._wide.record(own, address, missed=True)
 
 
 class _WideAddresses:
@@ -161,13 +159,12 @@ class _WideAddresses:
 
     def note(self, name: str, lines: Lines) -> None:
         """Every profile's address that is not plain ASCII, in case it has a twin."""
-        if b"".join(lines).isascii():
+        if "".join(lines).isascii():
             return
         for line in lines:
             if not line.isascii():
-                key, own, stored, _ = line.split(b"\t")
-                address = copytext.decode(stored or key) or ""
-                self._all.setdefault((name, address.casefold()), []).append(f"{own.decode()}\t{address}")
+                own, _, address = fields_of(line)
+                self._all.setdefault((name, address.casefold()), []).append(f"{own}\t{address}")
 
     def profile(self, name: str, own: str, address: str, twins: tuple[str, ...]) -> None:
         self._profiles.setdefault(address.casefold(), []).append((name, own, address, twins))

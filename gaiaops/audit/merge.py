@@ -1,8 +1,6 @@
 """Several sorted streams of lines, cut into ranges of keys: of each range every stream's lines are there at once. Pure.
 
-A line begins with its key and a tab. Keys are ordered by their bytes, which no locale changes; a line with a
-backslash holds escaped characters (COPY's text), so its place is not where its bytes say: such lines are kept for a
-last range of their own.
+Lines are those of auth/interface.py, in the order of their keys, which no locale changes.
 """
 
 from __future__ import annotations
@@ -10,20 +8,13 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 
+from gaiaops.auth.interface import key_of
 from gaiaops.errors import GaiaopsError
 
-Lines = list[bytes]
+Lines = list[str]
 
 
-def key_of(line: bytes) -> bytes:
-    """
-    >>> key_of(b"a@b\\t1\\t\\t")
-    b'a@b'
-    """
-    return line.partition(b"\t")[0]
-
-
-def group(lines: Lines, key: bytes) -> Lines:
+def group(lines: Lines, key: str) -> Lines:
     """The lines of a key in sorted lines."""
     start = end = bisect_left(lines, key, key=key_of)
     while end < len(lines) and key_of(lines[end]) == key:
@@ -37,24 +28,20 @@ class _Stream:
     def __init__(self, blocks: Iterator[Lines]) -> None:
         self._blocks = blocks
         self.lines: Lines = []
-        self.odd: Lines = []
         self.ended = False
 
     def read(self) -> None:
         block = next(self._blocks, None)
         if block is None:
             self.ended = True
-            return
-        if any(b"\\" in line for line in block):
-            self.odd += [line for line in block if b"\\" in line]
-            block = [line for line in block if b"\\" not in line]
-        self.lines += block
+        else:
+            self.lines += block
 
     def end(self) -> None:
         """Forgets it: it broke."""
-        self.lines, self.odd, self.ended = [], [], True
+        self.lines, self.ended = [], True
 
-    def take(self, limit: bytes | None) -> Lines:
+    def take(self, limit: str | None) -> Lines:
         """The lines with keys below the limit, or all of them."""
         if limit is None:
             taken, self.lines = self.lines, []
@@ -84,8 +71,6 @@ def ranges(
             # What is left of the stream that set the limit is one key's lines: the next block follows.
             if key_of(reader.lines[-1]) == limit:
                 _read_one(readers, reader, failed)
-    if any(reader.odd for reader in readers.values()):
-        yield {name: sorted(reader.odd, key=lambda line: (key_of(line), line)) for name, reader in readers.items()}
 
 
 def _read(readers: Mapping[str, _Stream], failed: Callable[[str, GaiaopsError], None]) -> None:

@@ -43,13 +43,12 @@ class Side:
         self.session.renew()
         self._set()
 
-    def blocks(self, homes: Homes) -> Iterator[list[bytes]]:
+    def blocks(self, homes: Homes) -> Iterator[list[str]]:
         """Profiles as lines, ordered by their keys. Raises the error tree's errors."""
         tag = next((tag for tag, name in homes.tags.items() if name == self.env.name), None)
         sql = queries.load("audit_profiles").format(home=_home(tag), young=self._young)
         with located(self.env.name):
-            stream = self.session.copy_out(f"COPY ({sql}) TO STDOUT")
-        return (b"".join(block).split(b"\n")[:-1] for block in stream)
+            return self.session.texts(sql)
 
     def find(self, ids: Collection[str], addresses: Collection[str]) -> list[Profile]:
         """The profiles of these ids, and those of exactly these addresses."""

@@ -9,8 +9,6 @@ from typing import Protocol
 
 import msgspec
 
-from gaiaops.postgres import copytext
-
 
 @dataclass(frozen=True)
 class AuthCount:
@@ -59,14 +57,27 @@ class Record(msgspec.Struct, frozen=True, gc=False):
         """Whether an address alone may lead to it: not deleted, anonymous, single sign-on or invisible."""
         return bool(self.address) and not set("dasv") & set(self.flags)
 
-    def line(self) -> bytes:
-        """The record as a line of COPY's text: key, id, address where it is not the key, flags.
+    def line(self) -> str:
+        """The record as a line for comparison: id, flags and address, with tabs between; see `key_of`."""
+        return f"{self.id}\t{self.flags}\t{self.address}"
 
-        The key is the address with ASCII letters in lower case, as lower(email COLLATE "C") makes it.
-        """
-        key = ascii_lower(self.address)
-        fields = (key, self.id, "" if key == self.address else self.address, self.flags)
-        return b"\t".join(copytext.encode(field) for field in fields)
+
+def fields_of(line: str) -> tuple[str, str, str]:
+    """The id, the flags and the address of a line; the address comes last, since it may hold anything.
+
+    >>> fields_of("7\\tb\\ta@x\\t")
+    ('7', 'b', 'a@x\\t')
+    """
+    own, flags, address = line.split("\t", 2)
+    return own, flags, address
+
+
+def key_of(line: str) -> str:
+    """The key that lines are ordered by: the address with ASCII letters in lower case.
+
+    Python compares text by code points, which is the order of UTF-8's bytes, which is COLLATE "C".
+    """
+    return ascii_lower(line.split("\t", 2)[2])
 
 
 def ascii_lower(text: str) -> str:
@@ -107,11 +118,8 @@ class AuthSource(Look, Protocol):
         """What could not be read, in words."""
         ...
 
-    def blocks(self) -> Iterator[list[bytes]]:
-        """All records as `Record.line()`, in blocks, in the order of their keys' bytes.
-
-        Lines with a backslash (escaped characters) may stand where the unescaped key belongs.
-        """
+    def blocks(self) -> Iterator[list[str]]:
+        """All records as `Record.line()`, in blocks, in the order of `key_of`."""
         ...
 
     def again(self, looks: int) -> AbstractContextManager[Look]:

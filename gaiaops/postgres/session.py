@@ -82,6 +82,10 @@ class Session:
         """The blocks of COPY … TO STDOUT: lists of rows, each ending with a line feed. Raises as `fetch`."""
         return self.exchange.copy_out(sql)
 
+    def texts(self, sql: str) -> Iterator[list[str]]:
+        """The rows of a SELECT of ours with one text column that is never NULL, in blocks. Raises as `fetch`."""
+        return self.exchange.texts(sql, self.connection)
+
     def begin(self, *settings: str) -> None:
         """Opens a writing transaction under the session's timeouts, with more settings in the same round trip."""
         self.exchange.command("; ".join([guard.begin_write_sql(self.timeouts), *settings]))

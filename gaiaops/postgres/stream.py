@@ -13,17 +13,20 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import repeat
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from gaiaops.errors import DeadlineError, GaiaopsError, LostServerError, RefusedError
+from gaiaops.postgres import copytext
 from gaiaops.postgres.failures import lost_connection, statement_failure
 from gaiaops.postgres.wire import Column, Encoder, Row, Wire, encoder
 from gaiaops.postgres.wrap import Request, copy_sql, json_line, may_break_lines, one_line, selection
 from gaiaops.registry.durations import show_duration
 
 if TYPE_CHECKING:
+    import psycopg
     from psycopg.pq.abc import PGconn, PGresult
 
 _ROWS_PER_BLOCK = 1_000
@@ -94,6 +97,37 @@ class Exchange:
             self._drain(sql, started)
         yield from self._copy_blocks()
         if self._drain(sql) is None and not self._alive():
+            raise lost_connection(self._pgconn.error_message.decode("utf-8", "replace"))
+
+    def texts(self, sql: str, connection: psycopg.Connection) -> Iterator[list[str]]:
+        """The rows of our own SELECT of one text column, in blocks; the server begins at once.
+
+        A chunk of rows is one call into psycopg's C code: a third of what COPY costs, row by row. Raises the error
+        tree's errors while reading.
+        """
+        if not hasattr(self._pgconn, "set_chunked_rows_mode") or self._pq.version() < 170000:
+            rows = self.copy_out(f"COPY ({sql}) TO STDOUT")
+            return ([copytext.decode(bytes(row)[:-1]) or "" for row in block] for block in rows)
+        self._started = time.monotonic()
+        self._send(self._pgconn.send_query_params, sql.encode(), None)
+        self._pgconn.set_chunked_rows_mode(_ROWS_PER_BLOCK)
+        self._flush()
+        return self._texts(sql, connection)
+
+    def _texts(self, sql: str, connection: psycopg.Connection) -> Iterator[list[str]]:
+        from psycopg.adapt import Transformer
+
+        transformer = Transformer(connection)
+        result = self._result()
+        transformer.set_pgresult(result)
+        while result is not None:
+            self._check(result, sql)
+            transformer.set_pgresult(result, set_loaders=False)
+            if result.ntuples:
+                yield transformer.load_rows(0, result.ntuples, itemgetter(0))
+            result.clear()
+            result = self._result()
+        if not self._alive():
             raise lost_connection(self._pgconn.error_message.decode("utf-8", "replace"))
 
     def _describe(self, sql: str) -> tuple[Column, ...]:
