@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -25,23 +25,28 @@ def profiles(
     `absence` is whether a record that `auth` does not find is absent. Raises the error tree's errors.
     """
     ids = {id for s in suspects for id in (s.id, *s.twins)}
-    addresses = {spelling for s in suspects for spelling in spellings(s.address)}
-    mine = {profile.id: profile for profile in side.find(ids, addresses)}
+    mine = {profile.id: profile for profile in side.find(ids, _spellings(s.address for s in suspects))}
     twins: dict[str, list[Profile]] = defaultdict(list)
     for profile in mine.values():
         twins[profile.address.casefold()].append(profile)
-    records = auth.find({id for s in suspects for id in (s.id, *s.records)}, addresses)
-    by_id = {record.id: record for record in records}
-    by_address = _by_address(records)
-    seen = {}
-    for suspect in suspects:
-        found = mine.get(suspect.id)
-        if found is not None:
-            folded = found.address.casefold()
-            same = by_address.get(folded, ()) if folded else ()
-            seen[suspect] = Seen(
-                side.env.name, found, twins[folded] if folded else (found,), by_id.get(found.id), same, absence
-            )
+    records = auth.find({id for s in suspects for id in (s.id, *s.records)}, ())
+
+    def seen_with(records: Sequence[Record]) -> dict[ProfileSuspect, Seen]:
+        by_id, by_address = {record.id: record for record in records}, _by_address(records)
+        seen = {}
+        for suspect in suspects:
+            found = mine.get(suspect.id)
+            if found is not None:
+                folded = found.address.casefold()
+                same = by_address.get(folded, ()) if folded else ()
+                both = twins[folded] if folded else (found,)
+                seen[suspect] = Seen(side.env.name, found, both, by_id.get(found.id), same, absence)
+        return seen
+
+    seen = seen_with(records)
+    lost = [one.profile.address for one in seen.values() if one.record is None]
+    if lost and absence:  # somebody may have registered again, with another id
+        seen = seen_with([*records, *auth.find((), _spellings(lost))])
     keys = side.working_keys([one.profile.id for one in seen.values() if one.locked_out])
     for suspect, one in seen.items():
         yield suspect, msgspec.structs.replace(one, keys=keys.get(one.profile.id, ()))
@@ -54,7 +59,7 @@ def records(
     found = {record.id: record for record in auth.find({suspect.id for suspect in suspects}, ())}
     ids = {suspect.id for suspect in suspects} | {id for suspect in suspects for _, id in suspect.profiles}
     current = [found[suspect.id].address for suspect in suspects if suspect.id in found]
-    addresses = {spelling for address in current for spelling in spellings(address)}
+    addresses = _spellings(current)
     present: dict[str, set[str]] = defaultdict(set)
     for name, side in sides.items():
         for profile in side.find(ids, addresses):
@@ -66,6 +71,10 @@ def records(
         if record is not None:
             where = frozenset(present[record.id] | present[record.address.casefold()])
             yield suspect, list(of_record(record, where, homes, readable, everywhere))
+
+
+def _spellings(addresses: Iterable[str]) -> set[str]:
+    return {spelling for address in addresses if address for spelling in spellings(address)}
 
 
 def _by_address(records: Sequence[Record]) -> dict[str, list[Record]]:

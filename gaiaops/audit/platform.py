@@ -54,6 +54,11 @@ class Platform:
         self.errors.setdefault(name, error)
         self.sides.pop(name, None)
 
+    def lose_source(self, error: GaiaopsError) -> None:
+        """Goes on without the auth source: nobody is known to be absent then."""
+        error.environment = error.environment or "supabase"
+        self.source, self.source_error = None, error
+
     @contextmanager
     def surviving(self, name: str) -> Iterator[None]:
         """An environment's error in the block ends that environment only."""
@@ -87,7 +92,7 @@ def connect(registry: Registry, wanted: sources.Wanted, progress: Callable[[int,
         except UsageError:
             raise
         except GaiaopsError as error:
-            platform.source_error = error
+            platform.lose_source(error)
 
         def enter(env: Environment) -> None:
             with platform.surviving(env.name):

@@ -146,8 +146,7 @@ class _Audit:
         if name != AUTH:
             self.platform.fail(name, error)
             return
-        error.environment = "supabase"
-        self.platform.source, self.platform.source_error = None, error
+        self.platform.lose_source(error)
         self.report.source_error, self.report.complete = error, False
         self.comparison.blind = True
 

@@ -11,7 +11,8 @@ from gaiaops.auth import sql_source
 from gaiaops.auth.interface import AuthSource, Cutoffs
 from gaiaops.errors import ConnectError, DeadlineError, UsageError, located
 from gaiaops.postgres.session import environment_timeouts
-from gaiaops.registry.model import Registry, Supabase
+from gaiaops.registry.model import Registry, Supabase, Timeouts
+from gaiaops.registry.settings import Setting
 from gaiaops.registry.urls import POSTGRES_SCHEMES
 
 SOURCES = ("auto", "sql", "api")
@@ -35,9 +36,10 @@ class Opened(msgspec.Struct, frozen=True):
 
 @contextmanager
 def connect(
-    registry: Registry, wanted: Wanted, cutoffs: Cutoffs, progress: Callable[[int, int], None]
+    registry: Registry, wanted: Wanted, cutoffs: Cutoffs, progress: Callable[[int, int], None] | None
 ) -> Iterator[Opened]:
-    """The source, open. The API is read whole before it is given.
+    """The source, open. The API is read whole before it is given, with `progress`; without, it is asked for single
+    users only.
 
     Raises UsageError where the registry does not have what is wanted, and the connection's errors.
     """
@@ -46,33 +48,43 @@ def connect(
         raise UsageError("the registry has no [supabase]", hint=f"add one to {registry.file}")
     if wanted.source == "sql" and project.database is None:
         raise UsageError("the registry has no supabase.database", hint=f"add it to {registry.file}, or --source api")
+    timeouts = environment_timeouts(registry.environments[0], wanted.timeout)
     with ExitStack() as stack:
         with located("supabase"):  # and not what the caller raises
-            opened = _open(stack, registry, project, wanted, cutoffs, progress)
+            instead_of = ""
+            opened = None
+            if wanted.source != "api" and project.database is not None:
+                try:
+                    opened = _sql(stack, project.database, timeouts, cutoffs)
+                except (ConnectError, DeadlineError) as error:
+                    if wanted.source == "sql":
+                        raise
+                    instead_of = error.message  # a direct host that only IPv6 reaches, for one
+            if opened is None:
+                opened = _api(stack, project, timeouts, cutoffs, wanted.page_size, progress, instead_of)
         yield opened
 
 
-def _open(  # noqa: PLR0913, PLR0917 - connect's own, handed on
+def _sql(stack: ExitStack, database: Setting, timeouts: Timeouts, cutoffs: Cutoffs) -> Opened:
+    patient = msgspec.structs.replace(timeouts, idle=_IDLE_MS)
+    return Opened(stack.enter_context(sql_source.connect(database.url(POSTGRES_SCHEMES), patient, cutoffs)))
+
+
+def _api(  # noqa: PLR0913, PLR0917 - connect's own, handed on
     stack: ExitStack,
-    registry: Registry,
     project: Supabase,
-    wanted: Wanted,
+    timeouts: Timeouts,
     cutoffs: Cutoffs,
-    progress: Callable[[int, int], None],
+    page_size: int | None,
+    progress: Callable[[int, int], None] | None,
+    instead_of: str,
 ) -> Opened:
-    timeouts = environment_timeouts(registry.environments[0], wanted.timeout)
-    instead_of = ""
-    if wanted.source != "api" and project.database is not None:
-        try:
-            url = project.database.url(POSTGRES_SCHEMES)
-            patient = msgspec.structs.replace(timeouts, idle=_IDLE_MS)
-            return Opened(stack.enter_context(sql_source.connect(url, patient, cutoffs)))
-        except (ConnectError, DeadlineError) as error:
-            if wanted.source == "sql":
-                raise
-            instead_of = error.message  # a direct host that only IPv6 reaches, for one
     from gaiaops.auth import api_source
 
-    url_text, key = project.url.get(), project.service_key.get()
-    walk = api_source.open(url_text, key, timeouts, cutoffs, page_size=wanted.page_size, progress=progress)
-    return Opened(stack.enter_context(walk), instead_of)
+    url, key = project.url.get(), project.service_key.get()
+    opened = (
+        api_source.single(url, key, timeouts, cutoffs)
+        if progress is None
+        else api_source.open(url, key, timeouts, cutoffs, page_size=page_size, progress=progress)
+    )
+    return Opened(stack.enter_context(opened), instead_of)

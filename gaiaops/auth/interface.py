@@ -80,6 +80,21 @@ def key_of(line: str) -> str:
     return ascii_lower(line.split("\t", 2)[2])
 
 
+class AuthPerson(msgspec.Struct, frozen=True):
+    """An auth record for reading; times are texts, None where there is none."""
+
+    id: str
+    address: str
+    provider: str | None = None
+    created_at: str | None = None
+    confirmed_at: str | None = None
+    last_sign_in_at: str | None = None
+    banned_until: str | None = None
+    deleted_at: str | None = None
+    anonymous: bool = False
+    single_sign_on: bool = False
+
+
 def ascii_lower(text: str) -> str:
     """ASCII letters in lower case and nothing else: what PostgreSQL's lower() does under COLLATE "C".
 
@@ -101,7 +116,10 @@ class Look(Protocol):
 
 
 class AuthSource(Look, Protocol):
-    """A source that is open: read whole once, and looked into again afterwards."""
+    """A source that is open: read whole once, and looked into again afterwards.
+
+    Its own `find` looks into what was read, and gives what is there: `complete` says what a missing one means.
+    """
 
     @property
     def name(self) -> str:
@@ -120,6 +138,13 @@ class AuthSource(Look, Protocol):
 
     def blocks(self) -> Iterator[list[str]]:
         """All records as `Record.line()`, in blocks, in the order of `key_of`."""
+        ...
+
+    def people(self, ids: Collection[str], addresses: Collection[str]) -> list[AuthPerson]:
+        """The records of these ids and addresses in full, also deleted and single sign-on ones, as they are now.
+
+        Raises PartialError where it cannot be told who is there.
+        """
         ...
 
     def again(self, looks: int) -> AbstractContextManager[Look]:

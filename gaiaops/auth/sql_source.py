@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
-from gaiaops.auth.interface import Cutoffs, Look, Record
+from gaiaops.auth import person
+from gaiaops.auth.interface import AuthPerson, Cutoffs, Look, Record
 from gaiaops.postgres import queries, session
 from gaiaops.postgres.quoting import literal
 from gaiaops.postgres.session import Session
@@ -43,6 +44,10 @@ class SqlSource:
         sql = queries.load("auth_records_find").format(records=self._records)
         rows = self._session.fetch(sql, {"ids": list(ids), "addresses": list(addresses)})
         return [Record(*row) for row in rows]
+
+    def people(self, ids: Collection[str], addresses: Collection[str]) -> list[AuthPerson]:
+        """As `find`, in full and whatever the case of ASCII letters."""
+        return person.by_sql(self._session, ids, addresses)
 
     @contextmanager
     def again(self, looks: int) -> Iterator[Look]:

@@ -22,6 +22,7 @@ COMMANDS = {
     "runs": ("gaiaops.cli.runs", "Past clean-ups: what went, and where the archive is."),
     "restore": ("gaiaops.cli.restore", "Put back what a clean-up removed."),
     "audit": ("gaiaops.cli.audit", "Whether Supabase Auth, profiles, keys and caches agree; --fix repairs."),
+    "whois": ("gaiaops.cli.whois", "One person everywhere: auth record, profiles, keys, cache."),
     "sandbox": ("gaiaops.cli.sandbox", "A whole platform on this machine: up, down, status, reset."),
     "completion": ("gaiaops.cli.completion", "Print the completion script for bash, zsh or fish."),
 }
