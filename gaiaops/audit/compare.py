@@ -90,7 +90,8 @@ class Comparison:
 
     def close(self) -> None:
         """Removes what was put aside."""
-        for pile in (*self.profiles.values(), self.records):
+        self.records.close()
+        for pile in self.profiles.values():
             pile.close()
 
     def _in_order(self, name: str, count: int) -> None:

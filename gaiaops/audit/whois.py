@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 
@@ -128,7 +129,7 @@ def _found(platform: Platform, wanted: Wanted) -> tuple[list[AuthPerson], dict[s
         ids |= {person.id for person in auth}
         addresses |= {person.address for person in auth if "@" in person.address}
         folded = [ascii_lower(address) for address in addresses]
-        profiles = platform.each(lambda side, values={"ids": list(ids), "addresses": folded}: _profiles(side, values))
+        profiles = platform.each(partial(_profiles, values={"ids": list(ids), "addresses": folded}))
         here = [profile for found in profiles.values() for profile in found]
         more = {profile.address for profile in here if profile.address} - addresses
         if not more and {profile.id for profile in here} <= ids:

@@ -76,8 +76,8 @@ def _place(place: Mapping[str, Any]) -> Iterator[str]:
             yield _indented(table(["key", "name", "state", "last used"], rows))
         yield from _counts(profile["rows"])
         if profile["cache"]:
-            rows = [(label(e["key"]), "never" if e["ttl_s"] is None else f"{e['ttl_s']} s") for e in profile["cache"]]
-            yield _indented(table(["Redis key", "expires in"], rows, right=[1]))
+            left = [(label(e["key"]), "never" if e["ttl_s"] is None else f"{e['ttl_s']} s") for e in profile["cache"]]
+            yield _indented(table(["Redis key", "expires in"], left, right=[1]))
     yield from _counts(place["rows"])
 
 
