@@ -17,6 +17,7 @@ FIGURES = {
     "bulk_table": True,
     "bulk_jsonl": True,
     "purge": False,  # it fills a database of its own
+    "audit": False,  # the same
 }
 
 

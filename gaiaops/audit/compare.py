@@ -15,7 +15,7 @@ import msgspec
 from gaiaops.audit.homes import Homes
 from gaiaops.audit.merge import Lines, group
 from gaiaops.audit.pile import Pile
-from gaiaops.auth.interface import ascii_lower, fields_of
+from gaiaops.auth.interface import ascii_lower, fields_of, key_of
 
 AUTH = ""  # the auth source's name among the streams; no environment has it
 _NO_RECORD = set("dasvy")  # flags of records that are not missed anywhere
@@ -75,10 +75,10 @@ class Comparison:
             tally.users += len(lines)
             self._in_order(name, len(mine) - len(strange))
             self._wide.note(name, lines)
-            for line in sorted(strange):
+            for line in sorted(strange, key=key_of):
                 self._strange(name, line, lines, records, left)
         self._count_records(records, left)
-        for line in sorted(left):
+        for line in sorted(left, key=key_of):
             self._unmatched(line, parts)
 
     def finish(self) -> None:

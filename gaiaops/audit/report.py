@@ -37,6 +37,8 @@ class Report:
         self.auth = Tally()
         self.sides = {name: SideReport(name, Tally(), Counter()) for name in environments}
         self.vanished = 0
+        self.seconds: dict[str, float] = {}  # of the first look, and of the second one without its delay
+        self.again = 0  # findings that were looked at again
         self.unprovisioned = 0
         self._findings = {kind: Pile(Finding) for kind in KINDS}
         self._duplicates: set[str] = set()

@@ -100,10 +100,13 @@ class _Audit:
         self._compare()
         self.alone = self.platform.each(self._alone)
         self._first_look()
+        taken = self.report.seconds["first"] = time.monotonic() - began
         if len(self.suspicions) or any(alone is not None and len(alone) for alone in self.alone.values()):
             # A change under way had the time to arrive on the other side.
-            time.sleep(max(0.0, self.registry.audit.recheck_after / 1000 - (time.monotonic() - began)))
+            time.sleep(max(0.0, self.registry.audit.recheck_after / 1000 - taken))
+            began = time.monotonic()
             self._second_look()
+            self.report.seconds["second"] = time.monotonic() - began
         self._note_environments()
 
     def _note_source(self) -> None:
@@ -190,6 +193,7 @@ class _Audit:
         found = self.platform.each(lambda side: list(alone.again()) if (alone := self.alone[side.env.name]) else [])
         for name, findings in found.items():
             alone = self.alone[name]
+            self.report.again += len(alone) if alone else 0
             self.report.vanished += (len(alone) if alone else 0) - len(findings)
             for finding in findings:
                 self.report.add(finding)
@@ -209,6 +213,7 @@ class _Audit:
             self.report.complete = False
             self.report.problems.append(f"{len(before)} findings could not be looked at again: {error.message}")
             return
+        self.report.again += len(before)
         for finding in found:
             if finding.id in before:
                 self.report.add(finding)

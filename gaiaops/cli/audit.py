@@ -75,6 +75,8 @@ def command(context: base.Context, /, env: str, **options: Any) -> None:
         progress.clear()
         for note in done.report.notes:
             base.notice(f"[supabase] {note}")
+        if context.verbose:
+            _tell_times(done.report)
         _check_some(done.report)
         if fixes:
             _fix(context, registry, chosen[0], done, fixes, options)
@@ -115,6 +117,12 @@ def _check_some(report: Report) -> None:
         base.show_error(error)
     for problem in report.problems:
         base.warn(problem)
+
+
+def _tell_times(report: Report) -> None:
+    base.notice(f"Supabase Auth by {report.source or 'nothing'}; compared in {report.seconds['first']:.2f} s")
+    if "second" in report.seconds:
+        base.notice(f"{report.again} findings looked at again in {report.seconds['second']:.2f} s")
 
 
 def _fix(
@@ -200,7 +208,7 @@ class _Shown:
         report = self.report
 
         def side(tally: Any, kinds: dict[str, int]) -> dict[str, Any]:
-            return {"users": tally.users, "by_tag": dict(tally.by_tag), "matched": tally.matched, "kinds": kinds}
+            return {"users": tally.users, "by_tag": dict(tally.by_tag), "kinds": kinds}
 
         everywhere = {"unprovisioned": report.count("unprovisioned")} if report.count("unprovisioned") else {}
         return {
@@ -213,6 +221,7 @@ class _Shown:
                 {
                     "environment": name,
                     "error": str(one.error) if one.error else None,
+                    "matched": one.tally.matched,
                     **side(one.tally, dict(one.kinds)),
                 }
                 for name, one in report.sides.items()

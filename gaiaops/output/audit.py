@@ -38,7 +38,7 @@ def matrix_text(report: Mapping[str, Any], kinds: Sequence[str]) -> str:
     for tag in sorted(tags, key=lambda tag: (tag == "ambiguous", tag)):
         name = {"": "  no tag", "ambiguous": "  two tags"}.get(tag, f"  +{tag}")
         rows.append([name, *_cells(columns, lambda side, tag=tag: side["by_tag"].get(tag, 0))])
-    rows.append(["matched", *_cells(columns, lambda side: side["matched"])])
+    rows.append(["matched", *_cells(columns, lambda side: side.get("matched", ""))])
     for kind in kinds:
         counts = [side["kinds"].get(kind, 0) if side else None for side in columns]
         if any(counts):
