@@ -49,11 +49,18 @@ class Tally(msgspec.Struct):
 
 
 class Comparison:
-    """Takes ranges; leaves suspects and numbers. `blind` is that no records can be read: nobody is missed then."""
+    """Takes ranges; leaves suspects and numbers.
 
-    def __init__(self, environments: Sequence[str], homes: Homes, *, blind: bool = False) -> None:
+    `blind` is that no records can be read: nobody is missed then. `everywhere` is whether `environments` are all
+    there are: else records at home in another one are not missed either.
+    """
+
+    def __init__(
+        self, environments: Sequence[str], homes: Homes, *, blind: bool = False, everywhere: bool = True
+    ) -> None:
         self.homes = homes
         self.blind = blind
+        self.everywhere = everywhere
         self.environments = environments
         self.profiles = {name: Pile(ProfileSuspect) for name in environments}
         self.records = Pile(RecordSuspect)
@@ -139,6 +146,8 @@ class Comparison:
             self._wide.record(own, address, missed=False)
             return
         home = self.homes.home(address)
+        if not self.everywhere and home not in self.environments:
+            return
         if home and parts.get(home) and group(parts[home], ascii_lower(address)):
             return
         if address.isascii():

@@ -84,7 +84,8 @@ class _Audit:
         agreed = {env.name: {*registry.audit.agree, *env.agree} for env in registry.environments}
         self.kinds = {name: kinds - agreed.get(name, set()) for name in ("", *self.report.sides)}
         self.names = [name for name in platform.sides if name in self.report.sides]
-        self.comparison = Comparison(self.names, self.homes, blind=platform.source is None)
+        everywhere = len(self.names) == len(registry.environments)
+        self.comparison = Comparison(self.names, self.homes, blind=platform.source is None, everywhere=everywhere)
         self.suspicions = Pile(_Suspicion)
         self.alone: dict[str, Alone | None] = {}
 

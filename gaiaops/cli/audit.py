@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
@@ -276,15 +277,15 @@ class _Shown:
         from gaiaops.output import audit as output
         from gaiaops.output import files
 
-        cap = _SHOWN if sys.stdout.isatty() else None
+        screen = output.Screen(_SHOWN, shutil.get_terminal_size().columns) if sys.stdout.isatty() else None
         click.echo(output.matrix_text(self._head(), self.kinds))
-        with nullcontext() if cap else files.standard_output() as out:
+        with nullcontext() if screen else files.standard_output() as out:
             for name in self.kinds:
                 count = self.report.count(name)
                 if count:
                     kind = KINDS[name]
                     head = f"\n{kind.severity.word}: {name} ({count}), {kind.meaning}"
-                    text = output.kind_text(head, self._documents([name]), count, cap)
+                    text = output.kind_text(head, self._documents([name]), count, screen)
                     if out is None:
                         click.echo(text)
                     else:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from gaiaops.output.cells import label, width
 from gaiaops.output.report import table
 
-_LONGEST = 44  # of an address or a value in a table; JSON has it whole
 _COMMANDS = 3
+
+
+class Screen(NamedTuple):
+    """What fits on a terminal."""
+
+    rows: int
+    columns: int
 
 
 def finding_document(finding: Mapping[str, Any]) -> dict[str, Any]:
@@ -50,23 +56,38 @@ def _cells(columns: Iterable[Mapping[str, Any] | None], value: Any) -> list[obje
     return ["-" if side is None else value(side) for side in columns]
 
 
-def kind_text(head: str, findings: Iterable[Mapping[str, Any]], count: int, cap: int | None) -> str:
-    """The findings of one kind: a table of the first `cap`, how many more there are, and what to do next."""
-    shown = list(itertools.islice(findings, cap))
+def kind_text(head: str, findings: Iterable[Mapping[str, Any]], count: int, screen: Screen | None) -> str:
+    """The findings of one kind: a table, how many more there are, and what to do next.
+
+    A screen takes its number of rows, in its width; a file or a pipe everything.
+    """
+    shown = list(itertools.islice(findings, screen.rows if screen else None))
     rows = []
     for finding in shown:
         who = finding["address"] or finding["subject"]
-        new = "" if finding["known"] is None else "known" if finding["known"] else "new"
         said = {side: value for side, value in finding["evidence"].items() if value != who}
-        rows.append((finding["environment"] or "-", _short(who), _short(evidence_text(said), 2), new))
+        new = "" if finding["known"] is None else "known" if finding["known"] else "new"
+        rows.append((finding["environment"] or "-", label(who), label(evidence_text(said)), new))
     heads = ["environment", "who or what", "evidence", "baseline"]
     used = 4 if any(row[3] for row in rows) else 3
+    if screen:
+        rows = _fit(rows, screen.columns - sum(len(name) + 3 for name in (heads[0], *heads[3:used])) - 4)
     parts = [head, table(heads[:used], [row[:used] for row in rows])]
     if count > len(shown):
         parts.append(f"… and {count - len(shown)} more (--json or --csv has all)")
     commands = list(dict.fromkeys(finding["command"] for finding in shown if finding["command"]))
     parts += [f"  {label(command)}" for command in commands[:_COMMANDS]]
     return "\n".join(parts)
+
+
+def _fit(rows: Sequence[tuple[str, str, str, str]], columns: int) -> list[tuple[str, str, str, str]]:
+    """The rows with their two long cells cut to so many columns together; what is cut ends with an ellipsis."""
+    who = max((width(row[1]) for row in rows), default=0)
+    said = max((width(row[2]) for row in rows), default=0)
+    if who + said > columns:
+        who = min(who, max(columns - said, columns // 2))
+        said = max(columns - who, 12)
+    return [(row[0], _cut(row[1], who), _cut(row[2], said), row[3]) for row in rows]
 
 
 def evidence_text(evidence: Mapping[str, str]) -> str:
@@ -77,6 +98,14 @@ def evidence_text(evidence: Mapping[str, str]) -> str:
     return "; ".join(f"{side}: {value}" for side, value in evidence.items())
 
 
-def _short(text: str, times: int = 1) -> str:
-    text, longest = label(text), _LONGEST * times
-    return text if width(text) <= longest else text[: longest - 1] + "…"
+def _cut(text: str, columns: int) -> str:
+    """A text of at most so many columns.
+
+    >>> _cut("abcdef", 4), _cut("abc", 4)
+    ('abc…', 'abc')
+    """
+    if width(text) <= columns:
+        return text
+    while width(text) >= columns and text:
+        text = text[:-1]
+    return text + "…"
