@@ -85,8 +85,9 @@ class Comparison:
             for line in sorted(strange, key=key_of):
                 self._strange(name, line, lines, records, left)
         self._count_records(records, left)
-        for line in sorted(left, key=key_of):
-            self._unmatched(line, parts)
+        suspects = [suspect for line in left if (suspect := self._unmatched(line, parts))]
+        for suspect in sorted(suspects, key=lambda suspect: suspect.address):
+            self.records.add(suspect)
 
     def finish(self) -> None:
         """After the last range: what only full case folding brings together."""
@@ -133,27 +134,28 @@ class Comparison:
         tally.users += len(records)
         tally.matched += len(records) - len(left)
 
-    def _unmatched(self, line: str, parts: Mapping[str, Lines]) -> None:
-        """A record whose line is no profile's."""
+    def _unmatched(self, line: str, parts: Mapping[str, Lines]) -> RecordSuspect | None:
+        """A record whose line is no profile's: a suspect, unless it is plainly not missed anywhere."""
         own, flags, address = fields_of(line)
         tally = self.tallies[AUTH]
-        tally.special.update(flags)
-        if not address or "@" not in address:
+        if flags:
+            tally.special.update(flags)
+        if "@" not in address:
             tally.special["n"] += 1
-            return
-        tally.by_tag[self.homes.tag(address)] += 1
-        if _NO_RECORD & set(flags):
+            return None
+        tag, home = self.homes.place(address)
+        tally.by_tag[tag] += 1
+        if flags and _NO_RECORD & set(flags):
             self._wide.record(own, address, missed=False)
-            return
-        home = self.homes.home(address)
+            return None
         if not self.everywhere and home not in self.environments:
-            return
+            return None
         if home and parts.get(home) and group(parts[home], ascii_lower(address)):
-            return
+            return None
         if address.isascii():
-            self.records.add(RecordSuspect(own, address))
-        else:
-            self._wide.record(own, address, missed=True)
+            return RecordSuspect(own, address)
+        self._wide.record(own, address, missed=True)
+        return None
 
 
 class _WideAddresses:
