@@ -10,7 +10,8 @@ from contextlib import ExitStack
 
 import msgspec
 
-from gaiaops.cleanup import archive, preflight, together
+from gaiaops import rundir
+from gaiaops.cleanup import preflight, together
 from gaiaops.cleanup.archive import Run
 from gaiaops.cleanup.batch import Job
 from gaiaops.cleanup.pace import Pace
@@ -20,15 +21,12 @@ from gaiaops.cleanup.selection import cap
 from gaiaops.cleanup.settle import CacheCleaner, settle
 from gaiaops.cleanup.worker import Shared, Worker
 from gaiaops.errors import RefusedError, StatementError, located
-from gaiaops.postgres import catalog, queries
+from gaiaops.postgres import queries
 from gaiaops.postgres import session as pg
+from gaiaops.postgres.changes import batch_timeouts, check_server
 from gaiaops.postgres.session import Session
-from gaiaops.postgres.shape import Facts
 from gaiaops.registry.model import Environment, Registry, Timeouts
 
-# Advisory locks are per database; these two numbers are ours ("gaia", 1).
-_LOCK = "SELECT pg_try_advisory_lock(1734437217, 1)"
-_LOCK_S = 1.5
 # The server works on two batches at once: foreign keys are checked row by row, and one core is kept busy by it.
 WORKERS = 2
 
@@ -71,7 +69,7 @@ def apply(registry: Registry, env: Environment, run: Run, hooks: Hooks) -> Outco
             job, timeouts = _check(registry, env, run, sessions[0])
         except RefusedError:
             if run.state().last == 0:  # it has done nothing, and must not stand in the way of the next one
-                archive.remove(run.folder)
+                rundir.remove(run.folder)
             raise
         sessions[0].use(timeouts)
         settle(sessions[0], run, job.graph.tables[job.graph.users])
@@ -96,40 +94,6 @@ def _clean_left(cache: CacheCleaner, outcome: Outcome) -> None:
     outcome.cache_left = cache.finish()
     outcome.cache_removed = cache.removed
     outcome.cache_failure = cache.failure.message if cache.failure else ""
-
-
-def check_server(session: Session, env: Environment, server: str) -> Facts:
-    """Takes the database's one place for clean-ups and restores, and checks what is behind the name.
-
-    Raises RefusedError where another one runs, a pin does not match, or the server is not `server`.
-    """
-    end = time.monotonic() + _LOCK_S
-    while not session.fetch(_LOCK)[0][0]:
-        if time.monotonic() < end:  # the server may not have noticed yet that the last one has ended
-            time.sleep(0.1)
-            continue
-        raise RefusedError(
-            "another clean-up or restore of this database is running", hint="pg_stat_activity shows it as gaiaops"
-        )
-    facts = catalog.facts(session)
-    pg.check_pin(env, (facts.identifier, facts.database))
-    if facts.server != server:
-        raise RefusedError(
-            f"wrong database behind the name: expected {server}, this is {facts.server}",
-            hint=f"gaiaops envs {env.name} shows where the connection string comes from",
-        )
-    return facts
-
-
-def batch_timeouts(env: Environment, deadlock_ms: int) -> Timeouts:
-    """Lock timeout 2 s at most, statement timeout 60 s.
-
-    The lock timeout is kept to a quarter of deadlock_timeout: somebody who waits for us, and for whose row we then
-    wait, looks for a deadlock one deadlock_timeout after they began (manual 19.12). By then we have given up, so
-    that it is never they who are cancelled.
-    """
-    lock = max(50, min(2_000, deadlock_ms // 4))
-    return msgspec.structs.replace(env.timeouts, lock=lock, statement=60_000)
 
 
 def _check(registry: Registry, env: Environment, run: Run, session: Session) -> tuple[Job, Timeouts]:

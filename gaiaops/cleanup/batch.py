@@ -23,22 +23,8 @@ from gaiaops.cleanup.plan import Plan
 from gaiaops.cleanup.takeout import Step
 from gaiaops.errors import GaiaopsError, LostServerError, RefusedError, StatementError
 from gaiaops.postgres import queries
+from gaiaops.postgres.changes import FAITHFUL
 from gaiaops.postgres.session import Session
-
-# Text that is read back as it was written, whatever the role's or the database's settings (manual 19.11).
-FAITHFUL = (
-    "SET LOCAL extra_float_digits = 1",
-    "SET LOCAL datestyle = 'ISO, YMD'",
-    "SET LOCAL intervalstyle = 'postgres'",
-    "SET LOCAL bytea_output = 'hex'",
-    "SET LOCAL lc_monetary = 'C'",
-    "SET LOCAL xmloption = 'content'",
-    "SET LOCAL row_security = off",
-    "SET LOCAL jit = off",
-    "SET LOCAL array_nulls = on",
-    # What is acknowledged is on disk: a commit that a crash takes back would contradict the journal.
-    "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'",
-)
 
 
 class Excluded(Exception):

@@ -7,7 +7,6 @@ a transaction allows (manual, SET TRANSACTION).
 from __future__ import annotations
 
 import hashlib
-import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,16 +15,17 @@ import msgspec
 
 from gaiaops import emails
 from gaiaops.cleanup import counting, graph, keysets, preflight
-from gaiaops.cleanup.archive import private_file
 from gaiaops.cleanup.graph import Graph
 from gaiaops.cleanup.plan import Plan, User, users_of
 from gaiaops.cleanup.selection import Selection, Verdict, cap, choose_tags
 from gaiaops.errors import RefusedError, located
 from gaiaops.postgres import catalog, copytext, guard
 from gaiaops.postgres import session as pg
+from gaiaops.postgres.changes import short_waits
 from gaiaops.postgres.session import Session
 from gaiaops.postgres.shape import Facts
-from gaiaops.registry.model import Environment, Registry, Timeouts
+from gaiaops.registry.model import Environment, Registry
+from gaiaops.rundir import new_id, private_file
 
 COMMAND = "cleanup"
 _GOOD_FOR = 24 * 3600  # seconds; each user is checked again under lock, however old the plan is
@@ -98,11 +98,6 @@ def misfit(registry: Registry, env: Environment, plan: Plan) -> str:
         return "" if same else "the schema was changed since"
 
 
-def short_waits(env: Environment) -> Timeouts:
-    """The environment's bounds, with no lock waited for longer than 2 s."""
-    return msgspec.structs.replace(env.timeouts, lock=min(env.timeouts.lock, 2_000))
-
-
 def read_graph(registry: Registry, session: Session) -> Graph:
     """The graph of what is there, around `users`."""
     read = catalog.read(session)
@@ -143,7 +138,7 @@ def _plan(work: _Work, users_file: Path) -> Plan:
     planned = {name for group in work.registry.tables if group.planned for name in group.tables}
     refused = list(preflight.refusals(found, work.facts, counts.deleted))
     return Plan(
-        id=f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{work.env.name}-{secrets.token_hex(2)}",
+        id=new_id(work.env.name),
         environment=work.env.name,
         server=work.facts.server,
         fingerprint=found.fingerprint(),

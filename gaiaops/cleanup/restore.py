@@ -18,12 +18,12 @@ from gaiaops.cleanup import apply, putback, together
 from gaiaops.cleanup.archive import Run
 from gaiaops.cleanup.journal import Segment, State
 from gaiaops.cleanup.plan import users_of
-from gaiaops.cleanup.planner import short_waits
 from gaiaops.cleanup.settle import settle
 from gaiaops.cleanup.undo import Restored, Undo, add_up
 from gaiaops.errors import RefusedError, UsageError, located
 from gaiaops.postgres import catalog
 from gaiaops.postgres import session as pg
+from gaiaops.postgres.changes import check_server, short_waits
 from gaiaops.registry.model import Environment, Registry
 
 COMMAND = "restore"
@@ -48,7 +48,7 @@ def restore(registry: Registry, env: Environment, run: Run, options: Options, ho
         timeouts = short_waits(env)
         pg.check_only_name(registry, env)
         session = stack.enter_context(pg.changing(env.postgres_url(), timeouts, COMMAND))
-        apply.check_server(session, env, plan.server)
+        check_server(session, env, plan.server)
         read = catalog.read(session)
         users = catalog.find(session, read, "users")
         if users is not None:

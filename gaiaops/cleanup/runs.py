@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 from gaiaops.cleanup import archive, auth_users, planner, saved
@@ -80,33 +78,6 @@ def document(run: Run, plan: Plan, state: State, *, outstanding: bool) -> dict[s
         "auth": dict(Counter(outcome.partition(":")[0] for outcome in state.auth.values())),
         "restored_users": sorted(state.restored_users),
         "archive": str(run.folder),
-        "bytes": size(run.folder),
+        "bytes": run.size,
         "plan_sha256": plan.sha256,
     }
-
-
-def size(folder: Path) -> int:
-    """Bytes of a run's files."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-def expire(milliseconds: int) -> tuple[list[str], list[str]]:
-    """Removes the archives of finished runs older than this; gives the ids removed and those kept as unfinished.
-
-    A run's age is counted from its last change.
-    """
-    before = time.time() - milliseconds / 1000
-    removed, kept = [], []
-    for run in archive.every():
-        if max((path.stat().st_mtime for path in run.folder.rglob("*")), default=0.0) > before:
-            continue
-        if run.state().word == "unfinished":
-            kept.append(run.id)
-            continue
-        try:
-            with run.lock():
-                archive.remove(run.folder)
-                removed.append(run.id)
-        except RefusedError:
-            kept.append(run.id)
-    return removed, kept

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gaiaops import rundir
 from gaiaops.cleanup import archive, plan
 from gaiaops.cleanup.plan import Plan, users_of
 from gaiaops.cleanup.selection import Selection, Verdict, cap, choose_tags
@@ -18,7 +19,7 @@ def load(registry: Registry, env: Environment, file: Path, users_file: Path) -> 
     Raises UsageError where the file is no plan, RefusedError where it was changed, is another environment's, was
     used (an unfinished run is gone on with), holds somebody the rule does not take, or carries refusals.
     """
-    with archive.private_file(users_file) as out:
+    with rundir.private_file(users_file) as out:
         found = plan.load(file, out)
     if found.environment != env.name:
         raise RefusedError(
@@ -28,7 +29,7 @@ def load(registry: Registry, env: Environment, file: Path, users_file: Path) -> 
         )
     for run in archive.every():
         if run.id == found.id and run.state().word != "unfinished":
-            raise archive.used_plan(found.id)
+            raise rundir.used_plan(found.id)
     check_rules(registry, env, found, users_file)
     pg.Namesakes(registry, env).check()
     return found

@@ -10,9 +10,9 @@ import msgspec
 
 from gaiaops.cleanup import putback
 from gaiaops.cleanup.archive import Run
-from gaiaops.cleanup.batch import FAITHFUL
 from gaiaops.cleanup.journal import Section, Segment
 from gaiaops.errors import GaiaopsError, LostServerError
+from gaiaops.postgres.changes import FAITHFUL
 from gaiaops.postgres.session import Session
 from gaiaops.postgres.shape import Catalog, Table
 

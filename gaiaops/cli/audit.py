@@ -92,14 +92,11 @@ def _flat(names: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
 
 def _check_fix(chosen: tuple[Environment, ...], options: dict[str, Any], fixes: tuple[str, ...]) -> None:
     """What can be refused before anything is contacted."""
-    from gaiaops.audit.kinds import KINDS
+    from gaiaops.audit.repair_plan import check_kinds
 
     if len(chosen) != 1:
         raise UsageError("--fix repairs one environment at a time", hint="name it instead of all")
-    for kind in fixes:
-        if not KINDS[kind].fixable:
-            can = ", ".join(name for name, one in KINDS.items() if one.fixable)
-            raise UsageError(f"{kind} cannot be repaired by gaiaops", hint=f"--fix repairs {can}")
+    check_kinds(fixes)
     for name, flag in (("baseline", "--baseline"), ("save", "--save"), ("kinds", "--kind")):
         if options[name]:
             raise UsageError(f"{flag} and --fix do not go together", hint="--fix names the kinds itself")

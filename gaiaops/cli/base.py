@@ -90,9 +90,11 @@ def check_confirmable(env: Environment, given: str | None) -> None:
         )
 
 
-def confirm(env: Environment, given: str | None, question: str, *, number: int | None = None) -> None:
-    """Asks for the environment's name, typed by hand, and for a number too where one is given; off a terminal only
-    --confirm NAME will do.
+def confirm(
+    env: Environment, given: str | None, question: str, *, number: int | None = None, of: str = "users"
+) -> None:
+    """Asks for the environment's name, typed by hand, and for a number (of users, say) too where one is given; off a
+    terminal only --confirm NAME will do.
 
     Raises RefusedError. Whether to ask at all is the caller's case.
     """
@@ -102,7 +104,7 @@ def confirm(env: Environment, given: str | None, question: str, *, number: int |
     click.echo(question, err=True)
     _typed(env, "the environment's name", env.name)
     if number is not None:
-        _typed(env, "the number of users", str(number))
+        _typed(env, f"the number of {of}", str(number))
 
 
 def _typed(env: Environment, what: str, wanted: str) -> None:

@@ -1,4 +1,4 @@
-"""`gaiaops restore`: puts back what a clean-up removed."""
+"""`gaiaops restore`: puts back what a clean-up removed, and undoes a repair."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from gaiaops.errors import InterruptedRunError, StatementError
 if TYPE_CHECKING:
     from gaiaops.cleanup.undo import Restored
     from gaiaops.registry.model import Environment
+    from gaiaops.rundir import RunFolder
 
 
 @click.command("restore")
@@ -24,10 +25,11 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.pass_obj
 def command(context: base.Context, /, **options: Any) -> None:
-    """Put back what the clean-up RUN removed.
+    """Put back what the clean-up RUN removed, or undo the repair RUN of `audit --fix`.
 
     Rows that are there again are compared and reported, never overwritten; columns that were set to NULL are
-    set back only where they still are NULL. The archive's hashes, the server and the schema are checked first.
+    set back only where they still are NULL. Of a repair, what was changed since is left alone and named. The
+    archive's hashes, the server and the schema are checked first.
 
     \b
     Examples:
@@ -35,10 +37,22 @@ def command(context: base.Context, /, **options: Any) -> None:
       gaiaops restore 20261122 --user jason+dev@example.com
       gaiaops restore 20261122 --dry-run
     """
+    from gaiaops import rundir
+    from gaiaops.cli import repair
+
+    found = rundir.find(options["run"])
+    if found.command == rundir.REPAIR:
+        repair.restore(context, found, options)
+    else:
+        _restore(context, found, options)
+
+
+def _restore(context: base.Context, found: RunFolder, options: dict[str, Any]) -> None:
+    """Puts a clean-up back."""
     from gaiaops import trail
     from gaiaops.cleanup import apply, archive, restore
 
-    run = archive.find(options["run"])
+    run = archive.Run(found.folder)
     plan, registry = run.plan(), context.registry()
     env = registry.environment(plan.environment)
     wanted = restore.Options(options["user"], options["dry_run"])

@@ -75,6 +75,7 @@ def run_document(run: str, plan: Mapping[str, Any], state: Mapping[str, Any]) ->
     """The stable field names of `runs --json`."""
     return {
         "id": run,
+        "command": "cleanup",
         "environment": plan["environment"],
         "server": plan["server"],
         "started": plan["made"],

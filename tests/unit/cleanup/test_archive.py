@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gaiaops import rundir
 from gaiaops.cleanup import archive
 from gaiaops.cleanup.archive import END, Run, SegmentWriter
 from gaiaops.cleanup.journal import Section, Segment
@@ -319,24 +320,24 @@ def test_runs_are_found_by_their_beginning(home: Path, users: Path) -> None:
     for name in ("20260101-a", "20260101-b", "20260102", "20260102-a"):
         archive.create(msgspec.structs.replace(PLAN, id=name), users)
     assert [run.id for run in archive.every()] == ["20260102-a", "20260102", "20260101-b", "20260101-a"]
-    assert archive.find("20260101-a").id == "20260101-a"
-    assert archive.find("20260102").id == "20260102"
-    assert archive.find("20260102-").id == "20260102-a"
+    assert rundir.find("20260101-a").id == "20260101-a"
+    assert rundir.find("20260102").id == "20260102"
+    assert rundir.find("20260102-").id == "20260102-a"
     for name, why in [("20260101", "several runs"), ("2027", "no run"), ("../runs", "no run"), ("", "several runs")]:
         with pytest.raises(UsageError, match=why):
-            archive.find(name)
+            rundir.find(name)
 
 
 def test_an_empty_name_is_no_run_even_where_there_is_but_one(home: Path, users: Path) -> None:
     archive.create(PLAN, users)
     with pytest.raises(UsageError):
-        archive.find("")
+        rundir.find("")
 
 
 def test_without_a_folder_there_are_no_runs(home: Path) -> None:
     assert archive.every() == []
     with pytest.raises(UsageError, match="no run"):
-        archive.find("x")
+        rundir.find("x")
 
 
 def test_drafts_and_files_are_no_runs(home: Path, users: Path) -> None:
@@ -344,8 +345,8 @@ def test_drafts_and_files_are_no_runs(home: Path, users: Path) -> None:
     (home / ".draft.1").mkdir()
     (home / "notes.txt").write_text("x", encoding="utf-8")
     assert [run.id for run in archive.every()] == [PLAN.id]
-    archive.remove(home / PLAN.id)
-    archive.remove(home / "never there")
+    rundir.remove(home / PLAN.id)
+    rundir.remove(home / "never there")
     assert archive.every() == []
 
 
