@@ -80,7 +80,9 @@ class Platform:
 
 
 @contextmanager
-def connect(registry: Registry, wanted: sources.Wanted, progress: Callable[[int, int], None] | None) -> Iterator[Platform]:
+def connect(
+    registry: Registry, wanted: sources.Wanted, progress: Callable[[int, int], None] | None
+) -> Iterator[Platform]:
     """The platform, with whatever of it can be opened. Raises UsageError for a registry that lacks what is wanted."""
     cutoffs = Cutoffs(registry.audit.grace, registry.audit.unconfirmed_after)
     platform = Platform(registry)

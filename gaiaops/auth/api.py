@@ -1,52 +1,56 @@
-"""Auth users by the admin API: walked in ascending pages, and held against the server's own total.
-
-Rows that share a created_at can be repeated and lost between pages without any concurrent write, so distinct
-ids are counted, and a walk that does not add up is made again with larger pages (see supabase-auth.md).
-"""
+"""The client of the admin API, and what the overview asks it: how many users there are."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gaiaops import emails
-from gaiaops.auth.interface import AuthCount
-from gaiaops.errors import ConnectError, StatementError
+from gaiaops.auth import numbered
+from gaiaops.auth import walk as walks
+from gaiaops.auth.interface import AuthCount, Cutoffs
+from gaiaops.auth.pages import Reader
+from gaiaops.auth.requests import FailedError, Requests
+from gaiaops.errors import ConnectError
 from gaiaops.registry.model import Timeouts
 
 if TYPE_CHECKING:
     import httpx
 
-# A page costs the server a count of all users and an OFFSET, so many users want large pages.
-_SMALLEST_PAGE, _LARGEST_PAGE, _PAGES = 1000, 10_000, 20
+_NO_AGES = Cutoffs(grace=0, unconfirmed=0)
 _UNAUTHORISED = (401, 403)
 
 
 def count(url: str, service_key: str, tags: Iterable[str], timeouts: Timeouts) -> AuthCount:
     """Users in all and per tag; where the statement timeout ends the walk, what was read is a lower bound.
 
-    Raises ConnectError, or StatementError where a page cannot be read.
+    Raises ConnectError, DeadlineError or StatementError where nobody can be read.
     """
     names = list(tags)
     with client(url, service_key, timeouts.statement, timeouts.connect) as http:
         began = time.perf_counter()
         http.get("/health")
         latency = (time.perf_counter() - began) * 1000
-        addresses, total = walk(http, time.monotonic() + timeouts.statement / 1000)
+        done = _walked(http, time.monotonic() + timeouts.statement / 1000)
     by_tag = dict.fromkeys(names, 0)
-    for address in addresses.values():
-        found = emails.classify(address, names)
+    for record in done.records.values():
+        found = emails.classify(record.address, names)
         if found.kind is emails.Kind.TAGGED:
             by_tag[found.tag] += 1
-    return AuthCount("api", max(total, len(addresses)), by_tag, len(addresses) == total, latency)
+    read = len(done.records)
+    return AuthCount("api", read if done.complete else max(done.total, read), by_tag, done.complete, latency)
 
 
 def check(url: str, service_key: str, timeouts: Timeouts) -> None:
-    """One request that needs the key. Raises as `count` does."""
+    """One question that needs the key. Raises as `count` does."""
     with client(url, service_key, timeouts.connect, timeouts.connect) as http:
-        _page(http, 1, 1)
+        requests = Requests(http, time.monotonic() + timeouts.connect / 1000)
+        try:
+            numbered.counted(requests, Reader(_NO_AGES))
+        except FailedError as error:
+            raise error.failure.raised() from None
 
 
 def headers(service_key: str) -> dict[str, str]:
@@ -66,12 +70,16 @@ def client(url: str, service_key: str, read_ms: int, connect_ms: int) -> Iterato
     """A client of the project's auth service; what goes wrong on the way becomes a ConnectError."""
     import httpx
 
+    if not (service_key.isascii() and service_key.isprintable()):
+        raise ConnectError("the service key has characters that no key has", hint="check supabase.service_key")
     timeout = httpx.Timeout(read_ms / 1000 or None, connect=connect_ms / 1000)
     try:
         with httpx.Client(
             base_url=f"{url.rstrip('/')}/auth/v1", headers=headers(service_key), timeout=timeout
         ) as opened:
             yield opened
+    except httpx.InvalidURL:
+        raise ConnectError("the address of Supabase Auth is no URL", hint="check supabase.url") from None
     except httpx.TimeoutException:
         raise ConnectError(f"no answer from Supabase Auth ({url})", hint="is the project paused?") from None
     except httpx.HTTPError as error:
@@ -79,36 +87,23 @@ def client(url: str, service_key: str, read_ms: int, connect_ms: int) -> Iterato
 
 
 def walk(http: httpx.Client, deadline: float) -> tuple[dict[str, str], int]:
-    """(id → address, the total the server gives), a second time with larger pages where they do not agree."""
-    addresses: dict[str, str] = {}
-    _, total = _page(http, 1, 1)
-    size = max(_SMALLEST_PAGE, min(total // _PAGES, _LARGEST_PAGE))
-    for step in (size, 3 * size):
-        page, asked = 1, step
-        while len(addresses) != total and time.monotonic() < deadline:
-            users, total = _page(http, page, asked)
-            if not users:
-                break
-            addresses |= {str(user["id"]): str(user.get("email") or "") for user in users}
-            if page == 1 and len(users) < min(asked, total):
-                asked = len(users)  # a gateway caps the page: offsets count by what it gives
-            page += 1
-    return addresses, total
+    """(id → address, the number of all users, which is another one where the list could not be read whole)."""
+    done = _walked(http, deadline)
+    read = len(done.records)
+    return {key: record.address for key, record in done.records.items()}, read if done.complete else max(
+        done.total, read + 1
+    )
 
 
-def _page(http: httpx.Client, page: int, size: int) -> tuple[list[dict[str, Any]], int]:
-    # Ascending: new users land on the last page and repeat nothing.
-    response = http.get("/admin/users", params={"page": page, "per_page": size, "sort": "created_at asc"})
-    check_key(response)
-    if response.status_code != 200:
-        raise StatementError(
-            f"Supabase Auth answered {response.status_code} for users {(page - 1) * size + 1} to {page * size}",
-            hint="one bad row fails a whole page; SQL access (supabase.database) does not have this",
-        )
-    users = response.json().get("users") or []
-    return users, int(response.headers.get("x-total-count") or len(users))
+def _walked(http: httpx.Client, deadline: float) -> walks.Walk:
+    requests = Requests(http, deadline)
+    try:
+        return walks.walk(requests, Reader(_NO_AGES), None, lambda *_: None)
+    finally:
+        requests.end()
 
 
 def preload() -> None:
-    """Imports the driver now, so that a measured connection does not pay for it."""
+    """Imports the drivers now, so that a measured connection does not pay for it."""
     import httpx  # noqa: F401
+    import tenacity  # noqa: F401
