@@ -837,11 +837,10 @@ def test_the_disk_is_full_before_the_commit(kit: Kit, monkeypatch: pytest.Monkey
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    with unchanged(kit):
-        monkeypatch.setattr("gaiaops.audit.repair_run.RepairRun.archive", lambda *_: full())
+    with unchanged(kit), monkeypatch.context() as patch:
+        patch.setattr("gaiaops.audit.repair_run.RepairRun.archive", lambda *_: full())
         with pytest.raises(OSError, match="No space"):
             kit.apply(plan)
-        monkeypatch.undo()
 
 
 def test_the_server_goes_away_before_the_commit(kit: Kit) -> None:
