@@ -96,7 +96,7 @@ class Audit(msgspec.Struct, frozen=True):
     """How the audit judges, ages in milliseconds; see AuditSpec."""
 
     grace: int = 600_000
-    recheck_after: int = 1_000
+    recheck_after: int = 500
     unconfirmed_after: int = 7 * 86_400_000
     agree: tuple[str, ...] = ()
     access_keys: tuple[str, ...] = ()

@@ -102,7 +102,7 @@ class AuditSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """
 
     grace: str = "10min"
-    recheck_after: str = "1s"
+    recheck_after: str = "500ms"
     unconfirmed_after: str = "7d"
     agree: list[str] = []
     access_keys: tuple[str, ...] = ("gaia:auth:apikey:v1:{api_keys.key_hash:32}", "user:session:{users.id}")

@@ -195,7 +195,8 @@ def _stop(layout: Layout, state: State | None) -> int:
     left |= {process.pid: process for process in known}
     postgres = state.processes.get("postgres") if state else None
     if postgres is not None and processes.alive(postgres):
-        # First, and alone: its sessions and workers end with it.
+        # The others end meanwhile; its sessions and workers, which are among what is left, end with it.
+        processes.ask([process for process in known if process != postgres])
         postgres_server.stop(postgres)
     processes.stop(list(left.values()))
     if state is not None:

@@ -71,10 +71,15 @@ def spawn(
     return recorded(child.pid)
 
 
-def stop(processes: Sequence[Process], how: signal.Signals = signal.SIGTERM) -> None:
-    """Ends processes: asks, waits, then kills. Returns when none is left."""
+def ask(processes: Sequence[Process], how: signal.Signals = signal.SIGTERM) -> None:
+    """Tells processes to end, and does not wait."""
     for process in processes:
         _signal(process, how)
+
+
+def stop(processes: Sequence[Process], how: signal.Signals = signal.SIGTERM) -> None:
+    """Ends processes: asks, waits, then kills. Returns when none is left."""
+    ask(processes, how)
     deadline = time.monotonic() + _STOP_SECONDS
     while left := [process for process in processes if alive(process)]:
         _reap(left)
