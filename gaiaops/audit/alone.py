@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Iterator
+from typing import TYPE_CHECKING, TypeVar
 
 from gaiaops.audit import dangling, stale
 from gaiaops.audit.kinds import Finding
 from gaiaops.audit.pile import Pile
 from gaiaops.audit.side import Side
+from gaiaops.cache.templates import parse
+from gaiaops.errors import GaiaopsError
 from gaiaops.registry.model import Registry
 
 if TYPE_CHECKING:
     from redis import Redis
 
+T = TypeVar("T")
 _BATCH = 2_000
 
 
@@ -26,6 +28,7 @@ class Alone:
         self._side = side
         self._soft = dangling.columns(registry, side) if "dangling-reference" in kinds else []
         self._cache = "stale-cache" in kinds and side.env.redis is not None
+        self.problems: list[str] = []
         self._dangling = {soft.reference.name: Pile(Finding) for soft in self._soft}
         self._stale = Pile(Finding)
 
@@ -34,13 +37,16 @@ class Alone:
         for soft in self._soft:
             for finding in dangling.find(self._side, soft):
                 self._dangling[soft.reference.name].add(finding)
-        if self._cache:
-            with _redis(self._side) as client:
-                for finding in stale.find(client, self._side.session, self._registry, self._side.env.name):
-                    self._stale.add(finding)
+        if self._cache and self._has_tables():
+            self._ask(self._find_stale)
+
+    @property
+    def looked_at_cache(self) -> bool:
+        """Whether there is a cache, and it could be read."""
+        return self._cache
 
     def __len__(self) -> int:
-        return len(self._stale) + sum(map(len, self._dangling.values()))
+        return (len(self._stale) if self._cache else 0) + sum(map(len, self._dangling.values()))
 
     def again(self) -> Iterator[Finding]:
         """The second look, in the side's new snapshot: those that are still there."""
@@ -48,23 +54,52 @@ class Alone:
             name = soft.reference.name
             for batch in self._dangling[name].batches(_BATCH):
                 yield from dangling.still(self._side, soft, [f.subject.removeprefix(f"{name}=") for f in batch])
-        if len(self._stale):
-            with _redis(self._side) as client:
-                for batch in self._stale.batches(_BATCH):
-                    keys = [finding.subject for finding in batch]
-                    yield from stale.still(client, self._side.session, self._registry, self._side.env.name, keys)
+        if self._cache and len(self._stale):
+            yield from self._ask(self._still_stale) or ()
 
     def close(self) -> None:
         """Removes what was put aside."""
         for pile in (self._stale, *self._dangling.values()):
             pile.close()
 
+    def _has_tables(self) -> bool:
+        """Whether the tables are there that say which entries are stale."""
+        for table in dict.fromkeys(parse(text).table for text in self._registry.audit.access_keys):
+            if self._side.session.fetch("SELECT to_regclass(%(name)s) IS NULL", {"name": f'"{table}"'})[0][0]:
+                self._give_up(f"there is no table {table}")
+        return self._cache
 
-@contextmanager
-def _redis(side: Side) -> Iterator[Redis]:
-    from gaiaops.cache.connect import connect
+    def _find_stale(self, client: Redis) -> None:
+        for finding in stale.find(client, self._side.session, self._registry, self._side.env.name):
+            self._stale.add(finding)
 
-    url = side.env.redis_url()
-    assert url is not None  # noqa: S101 - asked for only where one is declared
-    with connect(url, side.session.timeouts) as client:
-        yield client
+    def _still_stale(self, client: Redis) -> list[Finding]:
+        found: list[Finding] = []
+        for batch in self._stale.batches(_BATCH):
+            keys = [finding.subject for finding in batch]
+            found += stale.still(client, self._side.session, self._registry, self._side.env.name, keys)
+        return found
+
+    def _ask(self, work: Callable[[Redis], T]) -> T | None:
+        """What `work` makes of the environment's cache. One that fails ends the look at the cache, and nothing else."""
+        from gaiaops.cache.connect import connect
+
+        theirs: list[GaiaopsError] = []
+        try:
+            url = self._side.env.redis_url()
+            assert url is not None  # noqa: S101 - asked for only where one is declared
+            with connect(url, self._side.session.timeouts) as client:
+                try:
+                    return work(client)
+                except GaiaopsError as error:  # PostgreSQL's, which is the environment's end
+                    theirs.append(error)
+                    raise
+        except GaiaopsError as error:
+            if error in theirs:
+                raise
+            self._give_up(error.message)
+            return None
+
+    def _give_up(self, why: str) -> None:
+        self._cache = False
+        self.problems.append(f"{why}: what Redis holds is not known to be valid")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import msgspec
 
-from gaiaops.audit.kinds import KINDS, Finding
+from gaiaops.audit.kinds import Finding
 from gaiaops.errors import UsageError
 
 # What can be told of them needs no auth record.
@@ -49,19 +49,9 @@ class Baseline:
         self._left.pop(finding.id, None)
         return finding.id in self._ids
 
-    def fixed(self, kinds: Collection[str], environments: Collection[str], *, complete: bool) -> list[Known]:
-        """Those that were looked for and not met: of these kinds and environments, whose state is known.
-
-        `complete` is whether the auth source was read whole: else nothing is known of what needs it.
-        """
-        return [
-            one
-            for one in self._left.values()
-            if one.kind in kinds
-            and one.environment in environments
-            and (complete or one.kind in WITHOUT_AUTH)
-            and one.kind in KINDS
-        ]
+    def fixed(self, looked_for: Mapping[str, Collection[str]]) -> list[Known]:
+        """Those that were looked for (environment → kinds, see Report.looked_for) and not met."""
+        return [one for one in self._left.values() if one.kind in looked_for.get(one.environment, ())]
 
 
 def load(path: Path) -> Baseline:

@@ -3,6 +3,9 @@
 A profile whose line is a record's (id, address, no flag on either) is in order: it is at home,
 has its record's id and address, and nothing is special about either. Sets of lines find those at once; what is left
 is looked at one by one, and becomes a suspect unless it is plainly in order.
+
+The order of keys does not bring together what only full case folding makes equal (ß and ss, the Kelvin sign and k).
+Addresses beyond ASCII are few, and kept: `widened` adds whom they lead to.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from gaiaops.audit.folding import WideAddresses
 from gaiaops.audit.homes import Homes
 from gaiaops.audit.merge import Lines, group
 from gaiaops.audit.pile import Pile
@@ -66,21 +70,25 @@ class Comparison:
         self.records = Pile(RecordSuspect)
         self.tallies = {name: Tally() for name in (AUTH, *environments)}
         self._own_tag = {name: tag for tag, name in homes.tags.items()}
-        self._wide = _WideAddresses()
+        self._wide = WideAddresses()
+        self._capitals: dict[str, list[tuple[str, str]]] = {}  # the range's profiles that are not in lower case
 
     def take(self, parts: Mapping[str, Lines]) -> None:
         """One range: every stream's lines of it."""
         records = parts.get(AUTH, [])
+        self._wide.note(AUTH, records)
+        self._capitals.clear()
         there = set(records)
         left = set(there)
         for name in self.environments:
             lines = parts.get(name) or []
             mine = set(lines)
             strange = mine - there
-            left -= mine
+            found = left & mine
+            left -= found
             tally = self.tallies[name]
             tally.users += len(lines)
-            self._in_order(name, len(mine) - len(strange))
+            self._in_order(name, len(mine) - len(strange), len(found))
             self._wide.note(name, lines)
             for line in sorted(strange, key=key_of):
                 self._strange(name, line, lines, records, left)
@@ -90,11 +98,37 @@ class Comparison:
             self.records.add(suspect)
 
     def finish(self) -> None:
-        """After the last range: what only full case folding brings together."""
-        for name, suspect in self._wide.pairs():
-            self.profiles[name].add(suspect)
-        for record in self._wide.unmatched():
-            self.records.add(record)
+        """After the last range: profiles in order that may have a twin, or another's record, by full case folding."""
+        for name, own, address in self._wide.alike():
+            if name != AUTH:
+                self.profiles[name].add(ProfileSuspect(own, address))
+
+    @property
+    def again(self) -> bool:
+        """Whether the streams must be read once more, with `fold`: a wide address folds to plain ASCII."""
+        return bool(self._wide.narrow)
+
+    def fold(self, parts: Mapping[str, Lines]) -> None:
+        """One range of the second reading: whom the wide addresses lead to among the others."""
+        for name, lines in parts.items():
+            for line in lines:
+                if key_of(line) in self._wide.narrow:
+                    own, _, address = fields_of(line)
+                    self._wide.add(name, own, address)
+
+    def widened(self, name: str, suspect: ProfileSuspect) -> ProfileSuspect:
+        """A suspect of an environment with everybody whose address is equal after full case folding."""
+        records = self._wide.ids(AUTH, suspect.address)
+        twins = self._wide.ids(name, suspect.address)
+        if not records and not twins:
+            return suspect
+        others = tuple(own for own in (*suspect.twins, *twins) if own != suspect.id)
+        return ProfileSuspect(suspect.id, suspect.address, (*suspect.records, *records), others)
+
+    def widened_record(self, record: RecordSuspect) -> RecordSuspect:
+        """A record with the profiles whose address is equal after full case folding."""
+        ids = [(name, own) for name in self.environments for own in self._wide.ids(name, record.address)]
+        return RecordSuspect(record.id, record.address, (*record.profiles, *ids)) if ids else record
 
     def close(self) -> None:
         """Removes what was put aside."""
@@ -102,32 +136,33 @@ class Comparison:
         for pile in self.profiles.values():
             pile.close()
 
-    def _in_order(self, name: str, count: int) -> None:
-        """Profiles that are plainly in order, and so are their records."""
+    def _in_order(self, name: str, profiles: int, records: int) -> None:
+        """Profiles that are plainly in order, and records that no other environment had before."""
         tag = self._own_tag.get(name, "")
-        self.tallies[name].by_tag[tag] += count
+        self.tallies[name].by_tag[tag] += profiles
         if not self.blind:
-            self.tallies[name].matched += count
-            self.tallies[AUTH].by_tag[tag] += count
+            self.tallies[name].matched += profiles
+            self.tallies[AUTH].by_tag[tag] += records
 
     def _strange(self, name: str, line: str, lines: Lines, records: Lines, left: set[str]) -> None:
         """A profile whose line is no record's."""
         own, flags, address = fields_of(line)
         key = ascii_lower(address)
-        twins, same = group(lines, key), group(records, key)
+        # An empty address leads to nobody, and would lead to everybody without one.
+        twins, same = (group(lines, key), group(records, key)) if key else ([line], [])
         plain = f"{own}\t\t{address}"
         home = self.homes.home(address)
         if (plain in same or self.blind) and "y" not in flags and len(twins) == 1 and home == name:
+            self._in_order(name, 1, plain in left)
             left.discard(plain)
-            self._in_order(name, 1)
             return
         self.tallies[name].by_tag[self.homes.tag(address)] += 1
         ids = tuple(fields_of(record)[0] for record in same)
         others = tuple(fields_of(twin)[0] for twin in twins if twin != line)
-        if not same and not address.isascii():
-            self._wide.profile(name, own, address, others)
-        else:
-            self.profiles[name].add(ProfileSuspect(own, address, ids, others))
+        self._wide.suspected(name, own, address)
+        if "c" in flags:
+            self._capitals.setdefault(key, []).append((name, own))
+        self.profiles[name].add(ProfileSuspect(own, address, ids, others))
 
     def _count_records(self, records: Lines, left: set[str]) -> None:
         tally = self.tallies[AUTH]
@@ -146,72 +181,14 @@ class Comparison:
         tag, home = self.homes.place(address)
         tally.by_tag[tag] += 1
         if flags and _NO_RECORD & set(flags):
-            self._wide.record(own, address, missed=False)
             return None
         if not self.everywhere and home not in self.environments:
             return None
-        if home and parts.get(home) and group(parts[home], ascii_lower(address)):
+        key = ascii_lower(address)
+        if home and parts.get(home) and group(parts[home], key):
             return None
-        if address.isascii():
-            return RecordSuspect(own, address)
-        self._wide.record(own, address, missed=True)
-        return None
-
-
-class _WideAddresses:
-    """Addresses beyond ASCII, which the order of keys does not bring together with their other spellings.
-
-    They are few, and kept: those of unmatched records, of unmatched profiles, and of all profiles for twins.
-    """
-
-    def __init__(self) -> None:
-        self._records: dict[str, list[tuple[str, str, bool]]] = {}
-        self._profiles: dict[str, list[tuple[str, str, str, tuple[str, ...]]]] = {}
-        self._all: dict[tuple[str, str], list[str]] = {}
-
-    def note(self, name: str, lines: Lines) -> None:
-        """Every profile's address that is not plain ASCII, in case it has a twin."""
-        if "".join(lines).isascii():
-            return
-        for line in lines:
-            if not line.isascii():
-                own, _, address = fields_of(line)
-                self._all.setdefault((name, address.casefold()), []).append(f"{own}\t{address}")
-
-    def profile(self, name: str, own: str, address: str, twins: tuple[str, ...]) -> None:
-        self._profiles.setdefault(address.casefold(), []).append((name, own, address, twins))
-
-    def record(self, own: str, address: str, *, missed: bool) -> None:
-        if not address.isascii():
-            self._records.setdefault(address.casefold(), []).append((own, address, missed))
-
-    def pairs(self) -> list[tuple[str, ProfileSuspect]]:
-        """The suspects: unmatched profiles, and those that are twins or fold to plain ASCII."""
-        found: dict[tuple[str, str], ProfileSuspect] = {}
-        for folded, entries in self._profiles.items():
-            records = tuple(own for own, _, _ in self._records.get(folded, ()))
-            for name, own, address, twins in entries:
-                found[name, own] = ProfileSuspect(own, address, records, twins)
-        for (name, folded), rows in self._all.items():
-            if len(rows) == 1 and not folded.isascii():
-                continue
-            people = [row.split("\t", 1) for row in rows]
-            for own, address in people:
-                known = found.get((name, own))
-                twins = tuple(other for other, _ in people if other != own)
-                records = tuple(own for own, _, _ in self._records.get(folded, ()))
-                if known is not None:
-                    twins, records = (*known.twins, *twins), known.records
-                found[name, own] = ProfileSuspect(own, address, records, twins)
-        return [(name, suspect) for (name, _), suspect in found.items()]
-
-    def unmatched(self) -> list[RecordSuspect]:
-        """Records that are missed somewhere, with the profiles of the same folded address."""
-        suspects = []
-        for folded, entries in self._records.items():
-            profiles = tuple((name, own) for name, own, _, _ in self._profiles.get(folded, ()))
-            suspects += [RecordSuspect(own, address, profiles) for own, address, missed in entries if missed]
-        return suspects
+        # A search by address finds profiles in lower case; the others are named.
+        return RecordSuspect(own, address, tuple(self._capitals.get(key, ())))
 
 
 def spellings(address: str) -> tuple[str, ...]:

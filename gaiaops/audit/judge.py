@@ -42,10 +42,10 @@ class Seen(msgspec.Struct, frozen=True):
         """The record that the profile belongs to."""
         if self.same_id is not None and "v" not in self.same_id.flags:
             return self.same_id
-        ordinary = next((record for record in self.same_address if record.ordinary), None)
-        return ordinary or next(
-            (r for r in self.same_address if "s" in r.flags and not set("dav") & set(r.flags)), None
-        )
+        # Two records may differ by case only: the one with the profile's own spelling goes first.
+        alike = sorted(self.same_address, key=lambda record: (record.address != self.profile.address, record.id))
+        ordinary = next((record for record in alike if record.ordinary), None)
+        return ordinary or next((r for r in alike if "s" in r.flags and not set("dav") & set(r.flags)), None)
 
     @property
     def locked_out(self) -> bool:
@@ -65,8 +65,9 @@ def of_profile(seen: Seen, homes: Homes) -> Iterator[Finding]:
             yield _finding("orphan-profile", seen, {"auth": state(seen), "profile": seen.profile.address})
     else:
         yield from _of_pair(seen, seen.record)
-    if len(seen.twins) > 1:
-        spellings = ", ".join(f"{twin.address} ({twin.id})" for twin in sorted(seen.twins, key=lambda t: t.id))
+    settled = [twin for twin in seen.twins if not twin.young]
+    if len(settled) > 1:
+        spellings = ", ".join(f"{twin.address} ({twin.id})" for twin in sorted(settled, key=lambda t: t.id))
         folded = seen.profile.address.casefold()
         command = f"gaiaops whois {shlex.quote(seen.profile.address)}"
         yield Finding("duplicate-profile", seen.environment, folded, folded, {"profiles": spellings}, command)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 
 import msgspec
 
@@ -52,20 +53,32 @@ def profiles(
         yield suspect, msgspec.structs.replace(one, keys=keys.get(one.profile.id, ()))
 
 
-def records(
-    sides: Mapping[str, Side], suspects: Sequence[RecordSuspect], auth: Look, homes: Homes, *, everywhere: bool
+def records(  # noqa: PLR0913 - both sides, the rules, and how a side may fail
+    sides: Mapping[str, Side],
+    suspects: Sequence[RecordSuspect],
+    auth: Look,
+    homes: Homes,
+    *,
+    everywhere: bool,
+    surviving: Callable[[str], AbstractContextManager[None]],
 ) -> Iterator[tuple[RecordSuspect, list[Finding]]]:
-    """Each suspect with what is wrong with it. `everywhere` is whether `sides` are all environments there are."""
+    """Each suspect with what is wrong with it. `everywhere` is whether `sides` are all environments there are.
+
+    `surviving` takes the error of a side, and the side out of `sides`.
+    """
     found = {record.id: record for record in auth.find({suspect.id for suspect in suspects}, ())}
     ids = {suspect.id for suspect in suspects} | {id for suspect in suspects for _, id in suspect.profiles}
     current = [found[suspect.id].address for suspect in suspects if suspect.id in found]
     addresses = _spellings(current)
     present: dict[str, set[str]] = defaultdict(set)
-    for name, side in sides.items():
-        for profile in side.find(ids, addresses):
-            present[profile.id].add(name)
-            present[profile.address.casefold()].add(name)
+    asked = list(sides.items())
+    for name, side in asked:
+        with surviving(name):
+            for profile in side.find(ids, addresses):
+                present[profile.id].add(name)
+                present[profile.address.casefold()].add(name)
     readable = frozenset(sides)
+    everywhere = everywhere and len(readable) == len(asked)
     for suspect in suspects:
         record = found.get(suspect.id)
         if record is not None:

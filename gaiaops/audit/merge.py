@@ -12,6 +12,7 @@ from gaiaops.auth.interface import key_of
 from gaiaops.errors import GaiaopsError
 
 Lines = list[str]
+_FIRST = "\0"  # the first key after the empty one
 
 
 def group(lines: Lines, key: str) -> Lines:
@@ -55,21 +56,23 @@ class _Stream:
 def ranges(
     streams: Mapping[str, Iterator[Lines]], failed: Callable[[str, GaiaopsError], None]
 ) -> Iterator[dict[str, Lines]]:
-    """Name → sorted lines, range by range, each line once.
+    """Name → sorted lines, range by range, each line once; all lines of a key are in one range.
 
-    A stream that raises is told to `failed`, which may raise; else it counts as ended.
+    But for the empty key: nobody is found by it, and there may be as many as there are anonymous users, so its lines
+    are given out as they come. A stream that raises is told to `failed`, which may raise; else it counts as ended.
     """
     readers = {name: _Stream(blocks) for name, blocks in streams.items()}
     while True:
         _read(readers, failed)
         open_ones = [reader for reader in readers.values() if not reader.ended]
         limit = min((key_of(reader.lines[-1]) for reader in open_ones), default=None)
+        limit = _FIRST if limit == "" else limit
         yield {name: reader.take(limit) for name, reader in readers.items()}
         if limit is None:
             break
         for reader in open_ones:
             # What is left of the stream that set the limit is one key's lines: the next block follows.
-            if key_of(reader.lines[-1]) == limit:
+            if reader.lines and key_of(reader.lines[-1]) == limit:
                 _read_one(readers, reader, failed)
 
 

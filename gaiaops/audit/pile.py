@@ -19,15 +19,20 @@ class Pile(Generic[T]):
         self._decoder = msgspec.json.Decoder(kind)
         self._file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - closed by close()
         self._count = 0
+        self._moved = False  # somebody read: the next value still goes to the end
 
     def __len__(self) -> int:
         return self._count
 
     def add(self, value: T) -> None:
+        if self._moved:
+            self._file.seek(0, 2)
+            self._moved = False
         self._file.write(msgspec.json.encode(value) + b"\n")  # JSON never holds a line feed
         self._count += 1
 
     def __iter__(self) -> Iterator[T]:
+        self._moved = True
         self._file.seek(0)
         for line in self._file:
             yield self._decoder.decode(line)

@@ -27,6 +27,28 @@ class Nobody:
         return []
 
 
+class SourceFailedError(Exception):
+    """The auth source failed under a look: no environment is to blame for it."""
+
+    def __init__(self, error: GaiaopsError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+class Guarded:
+    """A look whose errors cannot be taken for those of an environment."""
+
+    def __init__(self, look: Look) -> None:
+        self._look = look
+
+    def find(self, ids: Collection[str], addresses: Collection[str]) -> list[Record]:
+        """As the look's own. Raises SourceFailedError."""
+        try:
+            return self._look.find(ids, addresses)
+        except GaiaopsError as error:
+            raise SourceFailedError(error) from None
+
+
 class Platform:
     """The open sides by name, and the errors of those that failed."""
 

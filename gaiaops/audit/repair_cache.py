@@ -10,7 +10,7 @@ from gaiaops.audit import stale
 from gaiaops.audit.repair_plan import Change, Left
 from gaiaops.audit.repair_rules import AGAIN
 from gaiaops.cache import connect as redis
-from gaiaops.cache import remove
+from gaiaops.cache import remove, scan
 from gaiaops.errors import GaiaopsError
 from gaiaops.postgres import session as pg
 from gaiaops.registry.model import Environment, Registry
@@ -47,7 +47,7 @@ def drop(registry: Registry, env: Environment, keys: Sequence[str], stale_entrie
                 step = stale_entries[start : start + _STEP]
                 reasons = _stale(registry, env, [change.subject for change in step])
                 going = [change for change in step if change.subject in reasons]
-                dropped.removed += remove.remove(client, (change.subject.encode() for change in going))
+                dropped.removed += remove.remove(client, (scan.key_bytes(change.subject) for change in going))
                 dropped.done += [change.finding for change in going]
                 dropped.left += [_valid(change) for change in step if change.subject not in reasons]
     except GaiaopsError as error:

@@ -25,7 +25,8 @@ class SideReport(msgspec.Struct):
 class Report:
     """An audit's outcome. Findings are put aside in a pile for each kind, the worst kinds first.
 
-    `problems` are sentences about what is not known; `notes` are for the reader's information.
+    `problems` are sentences about what is not known; `notes` are for the reader's information. `looked_for` has, by
+    environment ("" for what belongs to none), the kinds that would have been found were they there.
     """
 
     def __init__(self, environments: Collection[str]) -> None:
@@ -40,12 +41,14 @@ class Report:
         self.seconds: dict[str, float] = {}  # of the first look, and of the second one without its delay
         self.again = 0  # findings that were looked at again
         self.unprovisioned = 0
+        self.looked_for: dict[str, frozenset[str]] = {}
         self._findings = {kind: Pile(Finding) for kind in KINDS}
         self._duplicates: set[str] = set()
 
     def add(self, finding: Finding) -> None:
-        """Takes a finding. Each of two profiles tells that they are duplicates: it counts once."""
-        if finding.kind == "duplicate-profile":
+        """Takes a finding. Each of two profiles tells that they are duplicates, and Redis may name a key twice while
+        it is scanned: it counts once."""
+        if finding.kind in ("duplicate-profile", "stale-cache"):
             if finding.id in self._duplicates:
                 return
             self._duplicates.add(finding.id)

@@ -16,13 +16,14 @@ import msgspec
 
 from gaiaops.audit import look
 from gaiaops.audit.alone import Alone
+from gaiaops.audit.baseline import WITHOUT_AUTH
 from gaiaops.audit.compare import AUTH, Comparison, ProfileSuspect, RecordSuspect
 from gaiaops.audit.homes import of_registry
 from gaiaops.audit.judge import of_profile
 from gaiaops.audit.kinds import KINDS, Finding
 from gaiaops.audit.merge import Lines, ranges
 from gaiaops.audit.pile import Pile
-from gaiaops.audit.platform import Platform, connect
+from gaiaops.audit.platform import Guarded, Nobody, Platform, SourceFailedError, connect
 from gaiaops.audit.report import Report
 from gaiaops.audit.side import Side
 from gaiaops.audit.sources import Wanted
@@ -82,12 +83,14 @@ class _Audit:
         self.report = Report([env.name for env in chosen])
         self.homes = of_registry(registry)
         agreed = {env.name: {*registry.audit.agree, *env.agree} for env in registry.environments}
-        self.kinds = {name: kinds - agreed.get(name, set()) for name in ("", *self.report.sides)}
+        nowhere = {"": set(registry.audit.agree)}
+        self.kinds = {name: kinds - {**nowhere, **agreed}[name] for name in ("", *self.report.sides)}
         self.names = [name for name in platform.sides if name in self.report.sides]
         everywhere = len(self.names) == len(registry.environments)
         self.comparison = Comparison(self.names, self.homes, blind=platform.source is None, everywhere=everywhere)
         self.suspicions = Pile(_Suspicion)
         self.alone: dict[str, Alone | None] = {}
+        self._never_had_one = False
 
     def close(self) -> None:
         """Removes what was put aside."""
@@ -126,32 +129,75 @@ class _Audit:
             if name in self.report.sides:
                 self.report.sides[name].error = error
         others = [name for name in self.platform.errors if name not in self.report.sides]
-        if others and self.kinds[""] & {"missing-profile", "unprovisioned"}:
+        if others and self._wants_records:
             self.report.problems.append(f"{', '.join(others)} did not answer: who is in no environment is not known")
+        for name, alone in self.alone.items():
+            said = alone.problems if alone is not None else ()
+            self.report.problems += [f"[{name}] {problem}" for problem in said]
+        self._note_looked_for()
+
+    def _note_looked_for(self) -> None:
+        """The kinds whose absence from the report means something, by environment."""
+        report, platform = self.report, self.platform
+        for name, kinds in self.kinds.items():
+            known = set(kinds) if name else set(kinds) & {"unprovisioned"}
+            if name:
+                alone = self.alone.get(name)
+                if alone is None or report.sides[name].error is not None:
+                    continue
+                known -= set() if alone.looked_at_cache else {"stale-cache"}
+            if not report.complete:
+                known &= WITHOUT_AUTH
+            if not platform.everywhere:
+                known -= {"missing-profile", "unprovisioned"}
+            if not name and len(report.sides) != len(self.registry.environments):
+                known.clear()
+            report.looked_for[name] = frozenset(known)
+
+    @property
+    def _wants_records(self) -> bool:
+        """Whether records without a profile are of interest."""
+        wanted = set[str]().union(*self.kinds.values())
+        return bool(wanted & {"missing-profile", "unprovisioned"})
 
     # ---------------------------------------------------------------- the first look
 
     def _compare(self) -> None:
-        comparison, streams = self.comparison, dict[str, Iterator[Lines]]()
-        if self.platform.source is not None:
-            streams[AUTH] = self.platform.source.blocks()
-        for name in self.names:
-            with self.platform.surviving(name):
-                streams[name] = self.platform.sides[name].blocks(self.homes)
-        for parts in ranges(streams, self._stream_failed):
+        comparison = self.comparison
+        for parts in ranges(self._streams(), self._stream_failed):
             comparison.take(parts)
             self.progress(comparison.tallies[AUTH].users, 0)
         comparison.finish()
+        if comparison.again:
+            for parts in ranges(self._streams(), self._stream_failed):
+                comparison.fold(parts)
         self.report.auth = comparison.tallies[AUTH]
         for name in self.names:
             self.report.sides[name].tally = comparison.tallies[name]
 
+    def _streams(self) -> dict[str, Iterator[Lines]]:
+        streams = dict[str, Iterator[Lines]]()
+        if self.platform.source is not None:
+            try:
+                streams[AUTH] = self.platform.source.blocks()
+            except GaiaopsError as error:
+                self._lose_source(error)
+        for name in self.names:
+            with self.platform.surviving(name):
+                if name in self.platform.sides:
+                    streams[name] = self.platform.sides[name].blocks(self.homes)
+        return streams
+
     def _stream_failed(self, name: str, error: GaiaopsError) -> None:
-        if name != AUTH:
+        if name == AUTH:
+            self._lose_source(error)
+        else:
             self.platform.fail(name, error)
-            return
+
+    def _lose_source(self, error: GaiaopsError) -> None:
+        """From here on nobody is known to be absent."""
         self.platform.lose_source(error)
-        self.report.source_error, self.report.complete = error, False
+        self.report.source, self.report.source_error, self.report.complete = "", error, False
         self.comparison.blind = True
 
     def _alone(self, side: Side) -> Alone | None:
@@ -162,16 +208,34 @@ class _Audit:
         return alone
 
     def _first_look(self) -> None:
-        for name in self.names:
+        comparison = self.comparison
+        for name in [name for name in self.names if name in self.platform.sides]:
             with self.platform.surviving(name):
-                for batch in self.comparison.profiles[name].batches(look.BATCH):
-                    for suspect, findings, belongs in self._profiles(name, batch, self.platform.auth):
-                        self.comparison.tallies[name].matched += belongs
+                for some in comparison.profiles[name].batches(look.BATCH):
+                    batch = [comparison.widened(name, suspect) for suspect in some]
+                    for suspect, findings, belongs in self._judged(name, batch):
+                        comparison.tallies[name].matched += belongs
                         self._suspect(_Suspicion(name, suspect, None, _ids(findings)))
-        if self.platform.source is not None and self.kinds[""] & {"missing-profile", "unprovisioned"}:
-            for records in self.comparison.records.batches(look.BATCH):
-                for record, findings in self._records(records, self.platform.auth):
-                    self._suspect(_Suspicion("", None, record, _ids(findings)))
+        if self._wants_records:
+            for missed in comparison.records.batches(look.BATCH):
+                if self.platform.source is None:
+                    break
+                records = [comparison.widened_record(record) for record in missed]
+                try:
+                    for record, findings in self._records(records, self.platform.auth):
+                        self._suspect(_Suspicion("", None, record, _ids(findings)))
+                except SourceFailedError as failed:
+                    self._lose_source(failed.error)
+
+    def _judged(
+        self, name: str, suspects: Sequence[ProfileSuspect]
+    ) -> list[tuple[ProfileSuspect, list[Finding], bool]]:
+        """As `_profiles`; where the source fails under it, by what needs no auth record."""
+        try:
+            return list(self._profiles(name, suspects, self.platform.auth))
+        except SourceFailedError as failed:
+            self._lose_source(failed.error)
+            return list(self._profiles(name, suspects, Nobody()))
 
     def _suspect(self, suspicion: _Suspicion) -> None:
         if suspicion.findings:
@@ -181,16 +245,16 @@ class _Audit:
 
     def _second_look(self) -> None:
         """New snapshots of everything; what is not found again has vanished."""
+        sides = len(self.platform.sides)
+        self._never_had_one = self.platform.source is None  # then nothing that was found needs one
         self.platform.each(Side.renew)
         with ExitStack() as stack:
-            auth = self.platform.auth
-            if self.platform.source is not None and len(self.suspicions):
-                auth = stack.enter_context(self.platform.source.again(len(self.suspicions)))
+            auth = self._fresh_source(stack)
             for batch in self.suspicions.batches(look.BATCH):
                 for name in dict.fromkeys(suspicion.environment for suspicion in batch):
                     mine = [suspicion for suspicion in batch if suspicion.environment == name]
                     if not name or name in self.platform.sides:
-                        self._again(name, mine, auth)
+                        self._again(name, mine, Nobody() if self.platform.source is None else auth, sides)
         found = self.platform.each(lambda side: list(alone.again()) if (alone := self.alone[side.env.name]) else [])
         for name, findings in found.items():
             alone = self.alone[name]
@@ -199,42 +263,78 @@ class _Audit:
             for finding in findings:
                 self.report.add(finding)
 
-    def _again(self, name: str, suspicions: Sequence[_Suspicion], auth: Look) -> None:
+    def _fresh_source(self, stack: ExitStack) -> Look:
+        if self.platform.source is not None and len(self.suspicions):
+            try:
+                return stack.enter_context(self.platform.source.again(len(self.suspicions)))
+            except GaiaopsError as error:
+                self._lose_source(error)
+        return self.platform.auth
+
+    def _again(self, name: str, suspicions: Sequence[_Suspicion], auth: Look, sides: int) -> None:
+        """Looks at suspicions of one environment, or at records, once more; `sides` is how many could be read."""
         before = {id for suspicion in suspicions for id in suspicion.findings}
-        found: list[Finding] = []
+        found: list[Finding] | None = None
+        told = self.platform.source is not None or self._never_had_one
         try:
-            if name:
-                with self.platform.surviving(name):
-                    profiles = [suspicion.profile for suspicion in suspicions if suspicion.profile]
-                    found = [one for _, some, _ in self._profiles(name, profiles, auth) for one in some]
-            else:
-                records = [suspicion.record for suspicion in suspicions if suspicion.record]
-                found = [one for _, some in self._records(records, auth) for one in some]
-        except PartialError as error:
-            self.report.complete = False
-            self.report.problems.append(f"{len(before)} findings could not be looked at again: {error.message}")
+            found = self._found_again(name, suspicions, auth)
+        except SourceFailedError as failed:
+            told = False
+            self._not_told(failed.error)
+            found = self._found_again(name, suspicions, Nobody())
+        if found is None:  # the environment failed
             return
         self.report.again += len(before)
-        for finding in found:
-            if finding.id in before:
-                self.report.add(finding)
-        self.report.vanished += len(before - set(_ids(found)))
+        again = [finding for finding in found if finding.id in before]
+        for finding in again:
+            self.report.add(finding)
+        unseen = len(before - set(_ids(again)))
+        if unseen and not told:
+            self.report.problems.append(f"{unseen} findings could not be looked at again")
+        # Who is missed where depends on all environments: one that failed meanwhile makes nothing vanish.
+        elif name or len(self.platform.sides) == sides:
+            self.report.vanished += unseen
+
+    def _found_again(self, name: str, suspicions: Sequence[_Suspicion], auth: Look) -> list[Finding] | None:
+        if not name:
+            records = [suspicion.record for suspicion in suspicions if suspicion.record]
+            return [one for _, some in self._records(records, auth) for one in some]
+        with self.platform.surviving(name):
+            profiles = [suspicion.profile for suspicion in suspicions if suspicion.profile]
+            return [one for _, some, _ in self._profiles(name, profiles, auth) for one in some]
+        return None
+
+    def _not_told(self, error: GaiaopsError) -> None:
+        """The source could not say what some are now; a server that is gone will not say more."""
+        if not isinstance(error, PartialError):
+            self._lose_source(error)
+        elif error.message not in self.report.problems:
+            self.report.complete = False
+            self.report.problems.append(error.message)
 
     # ---------------------------------------------------------------- judging
 
     def _profiles(
         self, name: str, suspects: Sequence[ProfileSuspect], auth: Look
     ) -> Iterator[tuple[ProfileSuspect, list[Finding], bool]]:
-        """Each suspect, what is wrong with it, and whether it belongs to a record."""
-        for suspect, seen in look.profiles(self.platform.sides[name], suspects, auth, absence=self.report.complete):
+        """Each suspect, what is wrong with it, and whether it belongs to a record. Raises SourceFailedError."""
+        side, absence = self.platform.sides[name], self.report.complete
+        for suspect, seen in look.profiles(side, suspects, Guarded(auth), absence=absence):
             findings = [finding for finding in of_profile(seen, self.homes) if finding.kind in self.kinds[name]]
             yield suspect, findings, seen.record is not None
 
     def _records(self, suspects: Sequence[RecordSuspect], auth: Look) -> Iterator[tuple[RecordSuspect, list[Finding]]]:
-        """Each suspect and what is wrong with it, of what was asked for."""
+        """Each suspect and what is wrong with it, of what was asked for. Raises SourceFailedError."""
         platform = self.platform
-        everywhere = platform.everywhere and len(self.report.sides) == len(self.registry.environments)
-        for suspect, findings in look.records(platform.sides, suspects, auth, self.homes, everywhere=everywhere):
+        found = look.records(
+            platform.sides,
+            suspects,
+            Guarded(auth),
+            self.homes,
+            everywhere=platform.everywhere and len(self.report.sides) == len(self.registry.environments),
+            surviving=platform.surviving,
+        )
+        for suspect, findings in found:
             yield suspect, [f for f in findings if f.kind in self.kinds.get(f.environment, ())]
 
 

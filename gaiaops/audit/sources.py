@@ -56,10 +56,10 @@ def connect(
             if wanted.source != "api" and project.database is not None:
                 try:
                     opened = _sql(stack, project.database, timeouts, cutoffs)
-                except (ConnectError, DeadlineError) as error:
+                except (ConnectError, DeadlineError, UsageError) as error:
                     if wanted.source == "sql":
                         raise
-                    instead_of = error.message  # a direct host that only IPv6 reaches, for one
+                    instead_of = error.message  # a direct host that only IPv6 reaches, a secret that is not set
             if opened is None:
                 opened = _api(stack, project, timeouts, cutoffs, wanted.page_size, progress, instead_of)
         yield opened

@@ -53,7 +53,7 @@ def why(session: Session, registry: Registry, keys: Iterable[str]) -> dict[str, 
     for template in map(parse, registry.audit.access_keys):
         values: dict[str, str] = {}
         for key in asked:
-            value = template.value(key.encode("utf-8", "surrogateescape"))
+            value = template.value(scan.key_bytes(key))
             if value is None:
                 continue
             if value.isprintable() and value.isascii():

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 
 import msgspec
 
 from gaiaops.audit import look, references, sources, stale
-from gaiaops.audit.compare import ProfileSuspect, RecordSuspect
+from gaiaops.audit.compare import ProfileSuspect, RecordSuspect, spellings
 from gaiaops.audit.homes import of_registry
 from gaiaops.audit.judge import of_profile
 from gaiaops.audit.kinds import Finding
-from gaiaops.audit.platform import Nobody, Platform, connect
+from gaiaops.audit.platform import Guarded, Nobody, Platform, SourceFailedError, connect
 from gaiaops.audit.side import Side
 from gaiaops.auth.interface import AuthPerson, Look, ascii_lower
 from gaiaops.cache import scan
 from gaiaops.cache.connect import connect as connect_cache
 from gaiaops.cache.templates import parse
-from gaiaops.errors import GaiaopsError, UsageError
+from gaiaops.errors import GaiaopsError, PartialError, UsageError
 from gaiaops.postgres import queries
 from gaiaops.registry.model import Registry
 
@@ -101,15 +102,32 @@ def whois(registry: Registry, wanted: Wanted, how: sources.Wanted) -> Person:
         first = next(iter(auth), AuthPerson("", ""))
         name = Wanted(wanted.id or first.id, wanted.address or first.address)
 
+        caches: list[GaiaopsError] = []
+
         def fill(side: Side) -> list[Finding]:
-            return _fill(registry, side, places[side.env.name], profiles.get(side.env.name, []), name)
+            place, here = places[side.env.name], profiles.get(side.env.name, [])
+            found, keys = _fill(registry, side, place, here, name)
+            try:
+                return [*found, *_cached(registry, side, place, keys)]
+            except _CacheError as failed:
+                place.errors.append(failed.error.message)
+                caches.append(failed.error)
+                return found
 
         alone = platform.each(fill)
-        findings = [*_findings(platform, auth, profiles), *(one for some in alone.values() for one in some)]
+        judged, untold = _findings(platform, auth, profiles)
+        findings = [*judged, *(one for some in alone.values() for one in some)]
+        agreed = {env.name: {*registry.audit.agree, *env.agree} for env in registry.environments}
+        findings = [one for one in findings if one.kind not in agreed.get(one.environment, registry.audit.agree)]
         findings.sort(key=lambda finding: -finding.severity)
         for failed, error in platform.errors.items():
             places[failed].errors.append(error.message)
-        errors = [*([platform.source_error] if platform.source_error else []), *platform.errors.values()]
+        errors = [
+            *([platform.source_error] if platform.source_error else []),
+            *platform.errors.values(),
+            *caches,
+            *untold,
+        ]
         source = platform.source.name if platform.source else ""
         shown = wanted.id or wanted.address
         return Person(shown, source, auth, list(places.values()), findings, errors)
@@ -121,14 +139,15 @@ def _found(platform: Platform, wanted: Wanted) -> tuple[list[AuthPerson], dict[s
     auth: list[AuthPerson] = []
     profiles: dict[str, list[Here]] = {}
     for _ in range(2):
+        spelled = sorted({spelling for address in addresses for spelling in spellings(address)})
         if platform.source is not None:
             try:
-                auth = platform.source.people(sorted(ids), sorted(addresses))
+                auth = platform.source.people(sorted(ids), spelled)
             except GaiaopsError as error:
                 platform.lose_source(error)
         ids |= {person.id for person in auth}
         addresses |= {person.address for person in auth if "@" in person.address}
-        folded = [ascii_lower(address) for address in addresses]
+        folded = sorted({ascii_lower(spelling) for address in addresses for spelling in spellings(address)})
         profiles = platform.each(partial(_profiles, values={"ids": list(ids), "addresses": folded}))
         here = [profile for found in profiles.values() for profile in found]
         more = {profile.address for profile in here if profile.address} - addresses
@@ -143,31 +162,48 @@ def _profiles(side: Side, values: dict[str, list[str]]) -> list[Here]:
     return [Here(*row) for row in side.session.fetch(queries.load("whois_profiles"), values)]
 
 
-def _fill(registry: Registry, side: Side, place: Place, profiles: Sequence[Here], name: Wanted) -> list[Finding]:
-    """What hangs on the profiles of one environment, or on the mere name where there is none; and what is wrong with
-    it whoever is in Supabase."""
+def _fill(
+    registry: Registry, side: Side, place: Place, profiles: Sequence[Here], name: Wanted
+) -> tuple[list[Finding], dict[str, list[str]]]:
+    """What hangs on the profiles of one environment, or on the mere name where there is none: what dangles, and the
+    Redis keys by profile."""
     place.profiles = list(profiles)
     if not profiles:
         place.rows = references.by_name(registry, side, name.id, name.address)
-        return list(references.dangling(registry, side, name.id, name.address)) if place.rows else []
+        found = list(references.dangling(registry, side, name.id, name.address)) if place.rows else []
+        return found, {name.id: _cache_keys(registry, name.id, [])} if name.id else {}
     keys: dict[str, list[str]] = {}
     for profile in profiles:
         rows = side.session.fetch(queries.load("whois_keys"), {"id": profile.id}) if side.has_keys else []
         profile.keys = [Key(*row[:5]) for row in rows]
         profile.rows = references.of_profile(registry, side, profile.id, profile.address)
         keys[profile.id] = _cache_keys(registry, profile.id, [row[5] for row in rows])
-    url = side.env.redis_url()
-    if url is None:
-        return []
+    return [], keys
+
+
+class _CacheError(Exception):
+    """A Redis that does not answer: its environment is shown without it."""
+
+    def __init__(self, error: GaiaopsError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+def _cached(registry: Registry, side: Side, place: Place, keys: dict[str, list[str]]) -> list[Finding]:
+    """Adds the Redis entries of each profile, and gives the stale ones. Raises _CacheError."""
     try:
+        url = side.env.redis_url()
+        if url is None or not keys:
+            return []
         with connect_cache(url, side.session.timeouts) as client:
-            for profile in profiles:
-                profile.cache = list(scan.ttls(client, keys[profile.id]))
-            there = [key for profile in profiles for key, _ in profile.cache]
-            return list(stale.still(client, side.session, registry, side.env.name, there))
+            there = {owner: list(scan.ttls(client, some)) for owner, some in keys.items()}
+            for profile in place.profiles:
+                profile.cache = there[profile.id]
+            found = [key for entries in there.values() for key, _ in entries]
+            return list(stale.still(client, side.session, registry, side.env.name, found)) if found else []
     except GaiaopsError as error:
-        place.errors.append(error.message)
-        return []
+        error.environment = error.environment or side.env.name
+        raise _CacheError(error) from None
 
 
 def _cache_keys(registry: Registry, user: str, hashes: Sequence[str]) -> list[str]:
@@ -177,12 +213,40 @@ def _cache_keys(registry: Registry, user: str, hashes: Sequence[str]) -> list[st
     return [t.key(value).decode() for t in templates for value in values.get((t.table, t.column), ())]
 
 
-def _findings(platform: Platform, auth: Sequence[AuthPerson], profiles: dict[str, list[Here]]) -> list[Finding]:
+def _findings(
+    platform: Platform, auth: Sequence[AuthPerson], profiles: dict[str, list[Here]]
+) -> tuple[list[Finding], list[GaiaopsError]]:
+    """What is wrong with the person, as far as the source can tell, and what it could not."""
+    told: list[GaiaopsError] = []
+    for absence in (True, False):
+        source = platform.source
+        try:
+            with nullcontext(Nobody()) if source is None else source.again(len(auth) + len(profiles)) as fresh:
+                known = absence and source is not None
+                return _judged(platform, auth, profiles, Guarded(fresh), absence=known), told
+        except (SourceFailedError, GaiaopsError) as failed:
+            error = failed.error if isinstance(failed, SourceFailedError) else failed
+            if isinstance(error, PartialError):
+                error.environment = error.environment or "supabase"
+                told.append(error)
+            else:
+                platform.lose_source(error)
+    return [], told
+
+
+def _judged(
+    platform: Platform,
+    auth: Sequence[AuthPerson],
+    profiles: dict[str, list[Here]],
+    source: Look,
+    *,
+    absence: bool,
+) -> list[Finding]:
     homes = of_registry(platform.registry)
     seen: dict[str, Finding] = {}
-    source: Look = platform.source or Nobody()
-    absence = platform.source is not None
     for name, here in profiles.items():
+        if name not in platform.sides:
+            continue
         with platform.surviving(name):
             suspects = [
                 ProfileSuspect(
@@ -195,8 +259,12 @@ def _findings(platform: Platform, auth: Sequence[AuthPerson], profiles: dict[str
             ]
             for _, one in look.profiles(platform.sides[name], suspects, source, absence=absence):
                 seen |= {finding.id: finding for finding in of_profile(one, homes)}
-    records = [RecordSuspect(person.id, person.address) for person in auth]
-    found = look.records(platform.sides, records, source, homes, everywhere=platform.everywhere)
+    # A search by address finds profiles in lower case; the others are named.
+    ids = tuple((name, profile.id) for name, here in profiles.items() for profile in here)
+    records = [RecordSuspect(person.id, person.address, ids) for person in auth]
+    found = look.records(
+        platform.sides, records, source, homes, everywhere=platform.everywhere, surviving=platform.surviving
+    )
     for _, findings in found if platform.source else ():
         seen |= {finding.id: finding for finding in findings}
     return list(seen.values())

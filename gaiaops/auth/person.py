@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from gaiaops.auth.requests import Requests
 
-_PAGE = 50
+_PAGE, _PAGES = 1000, 50
+_CAP = 50  # a shorter page is the last one, whatever a gateway caps pages to
 
 
 def by_sql(session: Session, ids: Collection[str], addresses: Collection[str]) -> list[AuthPerson]:
@@ -51,9 +52,18 @@ class ApiPeople:
         return list(found.values())
 
     def _filtered(self, address: str) -> list[AuthPerson]:
+        """Everybody whose address holds this one. Raises PartialError where they are too many."""
         pattern = address.replace("\\", "_")  # it would escape what follows
-        parameters: dict[str, str | int] = {"page": 1, "per_page": _PAGE, "filter": pattern}
-        return self._requests.get("/admin/users", parameters, _several) if address else []
+        found: list[AuthPerson] = []
+        for page in range(1, _PAGES + 1) if address else ():
+            parameters: dict[str, str | int] = {"page": page, "per_page": _PAGE, "filter": pattern}
+            some = self._requests.get("/admin/users", parameters, _several)
+            found += some
+            if len(some) < _CAP:
+                return found
+        if address:
+            raise PartialError(f"Supabase Auth: the addresses of more than {len(found)} users hold {address}")
+        return found
 
 
 class _User(msgspec.Struct):

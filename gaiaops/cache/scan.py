@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
 _STEP = 1000
+_SPELLED = re.compile(rb"\\x([89a-f][0-9a-f])")
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,30 @@ def count_families(client: Redis, families: Sequence[tuple[str, str]], budget_s:
 
 
 def matching(client: Redis, pattern: str) -> Iterator[str]:
-    """Keys that fit a glob pattern, by SCAN in bounded steps; one may come twice (Redis, SCAN). Bytes that are no
-    UTF-8 become surrogates, as in file names (PEP 383)."""
+    """Keys that fit a glob pattern, as `key_text` gives them, by SCAN in bounded steps; one may come twice (Redis,
+    SCAN)."""
     for key in client.scan_iter(match=pattern, count=_STEP):
-        yield bytes(key).decode("utf-8", "surrogateescape")
+        yield key_text(bytes(key))
+
+
+def key_text(key: bytes) -> str:
+    """A key as text that any document can hold: bytes that are no UTF-8 are spelled out.
+
+    >>> key_text(b"user:session:\\xff\\xfe")
+    'user:session:\\\\xff\\\\xfe'
+    """
+    return key.decode("utf-8", "backslashreplace")
+
+
+def key_bytes(text: str) -> bytes:
+    """The key of a text; the inverse of `key_text`.
+
+    >>> key_bytes(key_text(b"user:session:\\xff\\xfe"))
+    b'user:session:\\xff\\xfe'
+    """
+    raw = text.encode("utf-8", "surrogateescape")
+    spelled = _SPELLED.sub(lambda match: bytes([int(match[1], 16)]), raw)
+    return spelled if key_text(spelled) == text else raw
 
 
 def ttls(client: Redis, keys: Iterable[str]) -> Iterator[tuple[str, int]]:
@@ -76,7 +98,7 @@ def ttls(client: Redis, keys: Iterable[str]) -> Iterator[tuple[str, int]]:
     while step := list(islice(waiting, _STEP)):
         pipeline = client.pipeline(transaction=False)
         for key in step:
-            pipeline.ttl(key.encode("utf-8", "surrogateescape"))
+            pipeline.ttl(key_bytes(key))
         for key, ttl in zip(step, pipeline.execute(), strict=True):
             if ttl != -2:  # not there
                 yield key, int(ttl)

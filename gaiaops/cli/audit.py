@@ -178,10 +178,7 @@ class _Shown:
             return
         for finding in self.report.findings():
             self.known.knows(finding)
-        whole = {side.name for side in self.report.sides.values() if side.error is None}
-        places = whole | ({""} if not self.report.partial else set())
-        fixed = self.known.fixed(self.ran, places, complete=self.report.complete)
-        self.fixed = [msgspec.to_builtins(one) for one in fixed]
+        self.fixed = [msgspec.to_builtins(one) for one in self.known.fixed(self.report.looked_for)]
 
     def _documents(self, kinds: Iterable[str]) -> Iterator[dict[str, Any]]:
         from gaiaops.output import audit as output
@@ -202,25 +199,30 @@ class _Shown:
             )
 
     def _head(self) -> dict[str, Any]:
-        """The report without its findings."""
+        """The report without its findings. None is what is not known, as for all of a side that failed."""
+        from gaiaops.audit.compare import Tally
+
         report = self.report
 
-        def side(tally: Any, kinds: dict[str, int]) -> dict[str, Any]:
+        def side(tally: Tally, kinds: dict[str, int]) -> dict[str, Any]:
             return {"users": tally.users, "by_tag": dict(tally.by_tag), "kinds": kinds}
 
+        # What was counted up to a failure would be taken for the whole.
+        auth = Tally() if report.source_error else report.auth
+        tallies = {name: Tally() if one.error else one.tally for name, one in report.sides.items()}
         everywhere = {"unprovisioned": report.count("unprovisioned")} if report.count("unprovisioned") else {}
         return {
             "source": report.source,
             "complete": not report.partial,
             "problems": [*([str(report.source_error)] if report.source_error else []), *report.problems],
             "vanished": report.vanished,
-            "auth": side(report.auth, everywhere),
+            "auth": side(auth, everywhere),
             "environments": [
                 {
                     "environment": name,
                     "error": str(one.error) if one.error else None,
-                    "matched": one.tally.matched,
-                    **side(one.tally, dict(one.kinds)),
+                    "matched": None if report.source_error else tallies[name].matched,
+                    **side(tallies[name], {} if one.error else dict(one.kinds)),
                 }
                 for name, one in report.sides.items()
             ],
@@ -258,16 +260,13 @@ class _Shown:
                 out.write(msgspec.json.encode(document) + b"\n")
 
     def _csv(self) -> None:
-        import csv
-        import io
-
         from gaiaops.output import audit as output
         from gaiaops.output import files
 
-        with files.standard_output() as out, io.TextIOWrapper(out, "utf-8", newline="") as text:
-            writer = csv.writer(text, lineterminator="\n")
-            writer.writerow(output.CSV_COLUMNS)
-            writer.writerows(output.csv_row(document) for document in self._documents(self.kinds))
+        with files.standard_output() as out:
+            out.write(output.csv_line(output.CSV_COLUMNS))
+            for document in self._documents(self.kinds):
+                out.write(output.csv_line(output.csv_row(document)))
 
     def _text(self) -> None:
         from gaiaops.audit.kinds import KINDS
@@ -282,22 +281,26 @@ class _Shown:
                 if count:
                     kind = KINDS[name]
                     head = f"\n{kind.severity.word}: {name} ({count}), {kind.meaning}"
-                    text = output.kind_text(head, self._documents([name]), count, screen)
-                    if out is None:
-                        click.echo(text)
-                    else:
-                        out.write(text.encode("utf-8", "replace") + b"\n")
+                    for text in output.kind_texts(head, self._documents([name]), count, screen):
+                        if out is None:
+                            click.echo(text)
+                        else:
+                            out.write(text.encode("utf-8", "replace") + b"\n")
 
     def _notices(self) -> None:
         report = self.report
         if report.vanished:
             base.notice(f"{report.vanished} findings were gone at the second look")
         if self.known is not None:
+            from gaiaops.output.cells import label
+
             total = sum(report.count(kind) for kind in self.ran)
             new = sum(1 for document in self._documents(self.ran) if not document["known"])
             base.notice(f"baseline: {new} new, {total - new} known, {len(self.fixed)} fixed")
             for one in self.fixed[:_SHOWN]:
-                base.notice(f"fixed: {one['kind']} {one['environment']} {one['address'] or one['subject']}")
+                base.notice(label(f"fixed: {one['kind']} {one['environment']} {one['address'] or one['subject']}"))
+            if len(self.fixed) > _SHOWN:
+                base.notice(f"… and {len(self.fixed) - _SHOWN} more (--json has all)")
 
     def _end(self) -> None:
         """Raises what the exit code is for: 6 where something is not known, 7 for findings."""
@@ -314,7 +317,7 @@ class _Shown:
         from gaiaops.audit.kinds import KINDS, SEVERITIES
 
         least = SEVERITIES[self.options["fail_on"]]
-        bad = [name for name in self.kinds if KINDS[name].severity >= least]
+        bad = [name for name in KINDS if name in self.ran and KINDS[name].severity >= least]  # shown or not
         counted = sum(1 for document in self._documents(bad) if not document["known"])
         if counted:
             new = "new findings" if self.known is not None else "findings"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from gaiaops.output.cells import label, width
 from gaiaops.output.report import table
 
 _COMMANDS = 3
+_CHUNK = 1000  # rows of a table where there is no screen: its size bounds the memory
 
 
 class Screen(NamedTuple):
@@ -31,6 +34,19 @@ def csv_row(finding: Mapping[str, Any]) -> list[str]:
     return [*(str(finding[name]) for name in names), evidence_text(finding["evidence"]), finding["command"]]
 
 
+def csv_line(cells: Sequence[str]) -> bytes:
+    """A line of CSV.
+
+    >>> csv_line(["a", "b\\rc"])
+    b'"a","b\\rc"\\n'
+    """
+    text = io.StringIO(newline="")
+    # Python's writer leaves a lone carriage return unquoted, and no reader forgives that.
+    bare = any("\r" in cell for cell in cells)
+    csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL if bare else csv.QUOTE_MINIMAL).writerow(cells)
+    return text.getvalue().encode()
+
+
 CSV_COLUMNS = ("id", "kind", "severity", "environment", "subject", "address", "evidence", "command")
 
 
@@ -44,7 +60,7 @@ def matrix_text(report: Mapping[str, Any], kinds: Sequence[str]) -> str:
     for tag in sorted(tags, key=lambda tag: (tag == "ambiguous", tag)):
         name = {"": "  no tag", "ambiguous": "  two tags"}.get(tag, f"  +{tag}")
         rows.append([name, *_cells(columns, lambda side, tag=tag: side["by_tag"].get(tag, 0))])
-    rows.append(["matched", *_cells(columns, lambda side: side.get("matched", ""))])
+    rows.append(["matched", *_cells(columns, _matched)])
     for kind in kinds:
         counts = [side["kinds"].get(kind, 0) if side else None for side in columns]
         if any(counts):
@@ -56,12 +72,27 @@ def _cells(columns: Iterable[Mapping[str, Any] | None], value: Any) -> list[obje
     return ["-" if side is None else value(side) for side in columns]
 
 
-def kind_text(head: str, findings: Iterable[Mapping[str, Any]], count: int, screen: Screen | None) -> str:
+def _matched(side: Mapping[str, Any]) -> object:
+    """How many profiles belong to a record; nothing for Supabase itself, which has records."""
+    matched = side.get("matched", "")
+    return "-" if matched is None else matched
+
+
+def kind_texts(head: str, findings: Iterable[Mapping[str, Any]], count: int, screen: Screen | None) -> Iterator[str]:
     """The findings of one kind: a table, how many more there are, and what to do next.
 
-    A screen takes its number of rows, in its width; a file or a pipe everything.
+    A screen takes its number of rows, in its width; a file or a pipe everything, in tables of bounded size.
     """
-    shown = list(itertools.islice(findings, screen.rows if screen else None))
+    left, some = count, iter(findings)
+    while shown := list(itertools.islice(some, screen.rows if screen else _CHUNK)):
+        left -= len(shown)
+        yield _table_text(head, shown, left if screen else 0, screen)
+        head = ""
+        if screen:
+            break
+
+
+def _table_text(head: str, shown: Sequence[Mapping[str, Any]], left: int, screen: Screen | None) -> str:
     rows = []
     for finding in shown:
         who = finding["address"] or finding["subject"]
@@ -71,10 +102,11 @@ def kind_text(head: str, findings: Iterable[Mapping[str, Any]], count: int, scre
     heads = ["environment", "who or what", "evidence", "baseline"]
     used = 4 if any(row[3] for row in rows) else 3
     if screen:
-        rows = _fit(rows, screen.columns - sum(len(name) + 3 for name in (heads[0], *heads[3:used])) - 4)
+        other = [max(width(heads[i]), *(width(row[i]) for row in rows)) + 3 for i in (0, *range(3, used))]
+        rows = _fit(rows, screen.columns - sum(other) - 5)
     parts = [head, table(heads[:used], [row[:used] for row in rows])]
-    if count > len(shown):
-        parts.append(f"… and {count - len(shown)} more (--json or --csv has all)")
+    if left > 0:
+        parts.append(f"… and {left} more (--json or --csv has all)")
     commands = list(dict.fromkeys(finding["command"] for finding in shown if finding["command"]))
     parts += [f"  {label(command)}" for command in commands[:_COMMANDS]]
     return "\n".join(parts)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, LiteralString
 
 import msgspec
 
-from gaiaops.errors import RefusedError, StatementError, UsageError
+from gaiaops.errors import LostServerError, RefusedError, StatementError, UsageError
 from gaiaops.postgres import guard
 from gaiaops.postgres.connect import connect
 from gaiaops.postgres.failures import lost_connection, statement_failure
@@ -164,7 +164,22 @@ def reading(url: Url, timeouts: Timeouts, command: str) -> Iterator[Session]:
         session = Session(connection, timeouts)
         session.exchange.command(guard.begin_read_sql(timeouts))
         yield session
+        _leave(session)
+
+
+def _leave(session: Session) -> None:
+    """Ends a reading transaction. What was wanted is read: a server that is gone by now is no error, and rows that
+    are still on their way are nobody's."""
+    from psycopg.pq import TransactionStatus
+
+    if session.connection.pgconn.transaction_status == TransactionStatus.ACTIVE:
+        session.cancel()
+        session.connection.close()
+        return
+    try:
         session.exchange.command("ROLLBACK")
+    except LostServerError:
+        session.connection.close()
 
 
 @contextmanager
