@@ -7,6 +7,9 @@ from enum import IntEnum
 
 import msgspec
 
+from gaiaops.errors import UsageError
+from gaiaops.registry.model import Registry
+
 
 class Severity(IntEnum):
     """How bad a finding is; greater is worse."""
@@ -48,6 +51,19 @@ _ALL = (
 )
 KINDS = {kind.name: kind for kind in _ALL}
 SEVERITIES = {severity.word: severity for severity in sorted(Severity, reverse=True)}
+
+
+def agreed(registry: Registry) -> dict[str, frozenset[str]]:
+    """The kinds that the registry calls agreement, by environment; "" for what belongs to none.
+
+    Raises UsageError for one that is no kind.
+    """
+    found = {env.name: frozenset((*registry.audit.agree, *env.agree)) for env in registry.environments}
+    found[""] = frozenset(registry.audit.agree)
+    for kind in sorted(frozenset[str]().union(*found.values())):
+        if kind not in KINDS:
+            raise UsageError(f'agree: "{kind}" is no kind of finding', hint=f"kinds: {', '.join(KINDS)}")
+    return found
 
 
 class Finding(msgspec.Struct, frozen=True, gc=False):

@@ -14,13 +14,12 @@ from contextlib import ExitStack, contextmanager
 
 import msgspec
 
-from gaiaops.audit import look
+from gaiaops.audit import look, notes
 from gaiaops.audit.alone import Alone
-from gaiaops.audit.baseline import WITHOUT_AUTH
 from gaiaops.audit.compare import AUTH, Comparison, ProfileSuspect, RecordSuspect
 from gaiaops.audit.homes import of_registry
 from gaiaops.audit.judge import of_profile
-from gaiaops.audit.kinds import KINDS, Finding
+from gaiaops.audit.kinds import KINDS, Finding, agreed
 from gaiaops.audit.merge import Lines, ranges
 from gaiaops.audit.pile import Pile
 from gaiaops.audit.platform import Guarded, Nobody, Platform, SourceFailedError, connect
@@ -28,7 +27,7 @@ from gaiaops.audit.report import Report
 from gaiaops.audit.side import Side
 from gaiaops.audit.sources import Wanted
 from gaiaops.auth.interface import Look
-from gaiaops.errors import GaiaopsError, PartialError, UsageError
+from gaiaops.errors import GaiaopsError, PartialError
 from gaiaops.registry.model import Environment, Registry
 
 Progress = Callable[[int, int], None]
@@ -64,7 +63,7 @@ def audit(
     `kinds` are those to look for; `progress` hears (records read, records in all or 0). Raises UsageError for a
     registry that does not allow an audit; what fails on the way stands in the report.
     """
-    _check_agreement(registry)
+    agreed(registry)  # before anything is contacted
     with connect(registry, wanted, progress) as platform, ExitStack() as stack:
         work = _Audit(platform, chosen, kinds, progress)
         stack.callback(work.close)
@@ -82,9 +81,8 @@ class _Audit:
         self.platform, self.registry, self.progress = platform, registry, progress
         self.report = Report([env.name for env in chosen])
         self.homes = of_registry(registry)
-        agreed = {env.name: {*registry.audit.agree, *env.agree} for env in registry.environments}
-        nowhere = {"": set(registry.audit.agree)}
-        self.kinds = {name: kinds - {**nowhere, **agreed}[name] for name in ("", *self.report.sides)}
+        agreement = agreed(registry)
+        self.kinds = {name: kinds - agreement[name] for name in ("", *self.report.sides)}
         self.names = [name for name in platform.sides if name in self.report.sides]
         everywhere = len(self.names) == len(registry.environments)
         self.comparison = Comparison(self.names, self.homes, blind=platform.source is None, everywhere=everywhere)
@@ -100,7 +98,7 @@ class _Audit:
 
     def go(self) -> None:
         began = time.monotonic()
-        self._note_source()
+        notes.of_source(self.report, self.platform)
         self._compare()
         self.alone = self.platform.each(self._alone)
         self._first_look()
@@ -111,48 +109,8 @@ class _Audit:
             began = time.monotonic()
             self._second_look()
             self.report.seconds["second"] = time.monotonic() - began
-        self._note_environments()
-
-    def _note_source(self) -> None:
-        report, source = self.report, self.platform.source
-        report.source_error = self.platform.source_error
-        if source is None:
-            report.complete = False
-            return
-        report.source, report.complete = source.name, source.complete
-        report.problems += source.problems
-        if self.platform.instead_of:
-            report.notes.append(f"read by the API: {self.platform.instead_of}")
-
-    def _note_environments(self) -> None:
-        for name, error in self.platform.errors.items():
-            if name in self.report.sides:
-                self.report.sides[name].error = error
-        others = [name for name in self.platform.errors if name not in self.report.sides]
-        if others and self._wants_records:
-            self.report.problems.append(f"{', '.join(others)} did not answer: who is in no environment is not known")
-        for name, alone in self.alone.items():
-            said = alone.problems if alone is not None else ()
-            self.report.problems += [f"[{name}] {problem}" for problem in said]
-        self._note_looked_for()
-
-    def _note_looked_for(self) -> None:
-        """The kinds whose absence from the report means something, by environment."""
-        report, platform = self.report, self.platform
-        for name, kinds in self.kinds.items():
-            known = set(kinds) if name else set(kinds) & {"unprovisioned"}
-            if name:
-                alone = self.alone.get(name)
-                if alone is None or report.sides[name].error is not None:
-                    continue
-                known -= set() if alone.looked_at_cache else {"stale-cache"}
-            if not report.complete:
-                known &= WITHOUT_AUTH
-            if not platform.everywhere:
-                known -= {"missing-profile", "unprovisioned"}
-            if not name and len(report.sides) != len(self.registry.environments):
-                known.clear()
-            report.looked_for[name] = frozenset(known)
+        notes.of_environments(self.report, self.platform, self.alone, missed=self._wants_records)
+        self.report.looked_for = notes.looked_for(self.report, self.platform, self.kinds, self.alone)
 
     @property
     def _wants_records(self) -> bool:
@@ -340,10 +298,3 @@ class _Audit:
 
 def _ids(findings: Sequence[Finding]) -> tuple[str, ...]:
     return tuple(finding.id for finding in findings)
-
-
-def _check_agreement(registry: Registry) -> None:
-    for env in registry.environments:
-        for kind in (*registry.audit.agree, *env.agree):
-            if kind not in KINDS:
-                raise UsageError(f'agree: "{kind}" is no kind of finding', hint=f"kinds: {', '.join(KINDS)}")

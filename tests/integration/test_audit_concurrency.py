@@ -97,14 +97,19 @@ def test_no_false_finding_among_four_writers(world: World, source: str) -> None:
     environments = {"production": [orphan, *(P(r.id, r.address) for r in [*drift, *old])]}
     truth = naive([*drift, *old], environments)
     world.fill([*drift, *old], environments)
+    whole = 0
     with writing(world, old) as writers:
         for round_ in range(ROUNDS[source]):
             done = world.audit(source=source)
-            assert not done.partial, (round_, done.problems, done.errors)
-            assert done.found == truth, f"round {round_}"
+            assert done.found <= truth, f"round {round_}"
+            # Four writers may keep the API's walks from ever agreeing with its count; then it says so.
+            assert source == "api" or not done.partial, (round_, done.problems, done.errors)
+            assert done.partial or done.found == truth, f"round {round_}"
+            whole += not done.partial
             if all(not writer.people for writer in writers):
                 break
     assert sum(writer.steps for writer in writers) > 50
+    assert whole > 0
 
 
 def test_an_address_goes_from_one_to_another(world: World) -> None:
