@@ -35,8 +35,9 @@ class Side:
 
     def _set(self) -> None:
         ages = {"grace": self._cutoffs.grace, "unconfirmed": self._cutoffs.unconfirmed}
-        since = self.session.fetch(queries.load("audit_cutoffs"), ages)[0][2]
-        self._young = f"coalesce(created_at > {literal(since)}::timestamp, false)" if self._has_created else "false"
+        since, until = self.session.fetch(queries.load("audit_cutoffs"), ages)[0][2:]
+        young = f"created_at > {literal(since)}::timestamp AND created_at < {literal(until)}::timestamp"
+        self._young = f"coalesce({young}, false)" if self._has_created else "false"
 
     def renew(self) -> None:
         """A new snapshot, and the grace window of its time."""

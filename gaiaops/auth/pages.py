@@ -79,6 +79,7 @@ class Reader:
         """Judge by this time, the server's."""
         self._now = now
         self._young = now - timedelta(milliseconds=self._cutoffs.grace)
+        self._later = now + timedelta(days=1)  # no clock is a day ahead: such a row is not young
         self._stale = now - timedelta(milliseconds=self._cutoffs.unconfirmed)
 
     def page(self, response: httpx.Response) -> Page:
@@ -119,7 +120,7 @@ class Reader:
         if created is not None:
             if address and user.email_confirmed_at is None and created < self._stale:
                 flags += "u"
-            if created > self._young:
+            if self._young < created < self._later:
                 flags += "y"
         # A single user is given whatever its audience; the list leaves such a row out.
         if user.aud and self._audience and user.aud != self._audience:

@@ -151,6 +151,20 @@ def test_what_is_young_is_not_judged_and_later_is(world: World) -> None:
         world.write()
 
 
+@pytest.mark.parametrize("source", ["sql", "api"])
+def test_a_time_far_ahead_is_not_young(world: World, source: str) -> None:
+    """A wrong clock or a bad import must not hide a row for ever; a few hours ahead may be a time zone."""
+    record, orphan = R(str(uuid.uuid4()), "ahead@x.org"), P(str(uuid.uuid4()), "lost@x.org")
+    world.fill([record], {"production": [orphan]})
+    world.sql("auth", "UPDATE auth.users SET created_at = now() + interval '2 days'")
+    world.sql("production", "UPDATE users SET created_at = now() + interval '2 days'")
+    expected = {("unprovisioned", "", record.id), ("orphan-profile", "production", orphan.id)}
+    assert world.audit(source).found == expected
+    world.sql("auth", "UPDATE auth.users SET created_at = now() + interval '5 hours'")
+    world.sql("production", "UPDATE users SET created_at = now() + interval '5 hours'")
+    assert world.audit(source).found == set()
+
+
 def test_people_swap_their_addresses(world: World) -> None:
     one, two = (R(str(uuid.uuid4()), f"{name}@x.org") for name in ("one", "two"))
     world.fill([one, two], {"production": [P(one.id, two.address), P(two.id, one.address)]})

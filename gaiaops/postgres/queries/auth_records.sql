@@ -21,7 +21,7 @@ SELECT
                     AND created_at < {unconfirmed}
                 THEN 'u'
             END,
-            CASE WHEN created_at > {grace} THEN 'y' END,
+            CASE WHEN created_at > {grace} AND created_at < now() + interval '1 day' THEN 'y' END,
             CASE
                 WHEN aud IS DISTINCT FROM 'authenticated'
                     OR instance_id IS DISTINCT FROM '00000000-0000-0000-0000-000000000000'
