@@ -159,10 +159,10 @@ def test_a_time_far_ahead_is_not_young(world: World, source: str) -> None:
     world.sql("auth", "UPDATE auth.users SET created_at = now() + interval '2 days'")
     world.sql("production", "UPDATE users SET created_at = now() + interval '2 days'")
     expected = {("unprovisioned", "", record.id), ("orphan-profile", "production", orphan.id)}
-    assert world.audit(source).found == expected
+    assert world.audit(source=source).found == expected
     world.sql("auth", "UPDATE auth.users SET created_at = now() + interval '5 hours'")
     world.sql("production", "UPDATE users SET created_at = now() + interval '5 hours'")
-    assert world.audit(source).found == set()
+    assert world.audit(source=source).found == set()
 
 
 def test_people_swap_their_addresses(world: World) -> None:
