@@ -33,7 +33,7 @@ def of_environments(report: Report, platform: Platform, alone: Mapping[str, Alon
     if others and missed:
         report.problems.append(f"{', '.join(others)} did not answer: who is in no environment is not known")
     for name, one in alone.items():
-        report.problems += [f"[{name}] {problem}" for problem in (one.problems if one else ())]
+        report.problems += [f"[{name}] {problem}" for problem in (one.problems if one is not None else ())]
 
 
 def looked_for(

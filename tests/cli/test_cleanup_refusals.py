@@ -36,7 +36,7 @@ from tests.cli.cleanup_world import (
 )
 from tests.conftest import GAIAOPS, Command, Run, Sandbox, clean_variables
 
-pytestmark = pytest.mark.first(3)
+pytestmark = pytest.mark.first(1)
 
 _LOCK = "SELECT pg_advisory_lock(1734437217, 1)"
 

@@ -29,6 +29,9 @@ ENDLESS = "SELECT i, repeat('x', 1000) AS x FROM generate_series(1, 10000) AS i,
 TRICKLE = "SELECT i, repeat('x', 9000) AS x, pg_sleep(0.005)::text AS s FROM generate_series(1, 100000) AS i"
 FORMATS = ("table", "csv", "json")
 
+# Each costs a process and a server's time: the suite takes the first cases of each test, `make stress` all.
+pytestmark = pytest.mark.first(3)
+
 
 def until(condition: Callable[[], bool], seconds: float = 30) -> bool:
     """Whether it became true in time."""

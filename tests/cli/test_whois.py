@@ -106,6 +106,7 @@ def place(person: dict[str, Any], name: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.first(4)
 @pytest.mark.parametrize("source", ["sql", "api"])
 @pytest.mark.parametrize("name", ["fine@x.org", "FINE@X.ORG", IDS["fine"], IDS["fine"].upper()])
 def test_somebody_by_any_name(whois: Callable[..., Run], name: str, source: str) -> None:

@@ -247,6 +247,7 @@ def before(monkeypatch: pytest.MonkeyPatch, owner: type, name: str, what: Callab
 STEPS = ["_compare", "_first_look", "_second_look"]
 
 
+@pytest.mark.first(2)
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("side", ["production", "dev"])
 def test_an_environment_dies(world: World, monkeypatch: pytest.MonkeyPatch, step: str, side: str) -> None:
@@ -262,6 +263,7 @@ def test_an_environment_dies(world: World, monkeypatch: pytest.MonkeyPatch, step
     assert not of(done.found, "", side)
 
 
+@pytest.mark.first(2)
 @pytest.mark.parametrize("step", STEPS)
 def test_another_environment_dies_in_the_audit_of_one(world: World, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     with before(monkeypatch, audit_run._Audit, step, lambda: terminate(world, "production")):
@@ -293,6 +295,7 @@ def test_the_auth_database_refuses(world: World) -> None:
     assert done.found == {t for t in truth(world) if t[0] not in NEEDS_AUTH}
 
 
+@pytest.mark.first(2)
 @pytest.mark.parametrize("step", STEPS)
 def test_the_source_says_it_does_not_know(world: World, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     """A partial answer at the second look: what needs it is left out, and not called gone."""
@@ -310,7 +313,7 @@ def test_the_source_says_it_does_not_know(world: World, monkeypatch: pytest.Monk
     assert not done.report.looked_for["dev"] & NEEDS_AUTH
 
 
-@pytest.mark.first(6)
+@pytest.mark.first(3)
 @pytest.mark.parametrize("seed", range(60))
 def test_any_server_dies_at_any_moment(world: World, seed: int) -> None:
     """Backends are terminated at random moments: whatever is said is true, and what is not said is excused."""

@@ -79,6 +79,7 @@ def test_memory_does_not_grow_with_rows(
     assert many <= lines <= many + 2
 
 
+@pytest.mark.first(2)
 @pytest.mark.parametrize("fmt", ["csv", "json", "table"])
 def test_a_value_of_60_megabytes(fmt: str, sandbox: Sandbox, tmp_path: Path) -> None:
     file = tmp_path / "big"

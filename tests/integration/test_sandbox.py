@@ -177,6 +177,7 @@ def test_a_pid_that_belongs_to_somebody_else_is_left_alone(box: Box) -> None:
         stranger.kill()
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("delay", [0.3, 0.8, 1.5])
 def test_up_killed_in_the_middle(box: Box, delay: float) -> None:
     child = box.start("sandbox", "up", "--users", str(USERS))
