@@ -588,6 +588,7 @@ def deleting(world: World) -> bool:
     ) > 0  # fmt: skip
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_after_the_batch(world: World, ending: int) -> None:
     before = checksums(world.url)
@@ -800,6 +801,7 @@ def test_auth_records_are_left_alone(world: World, auth: Auth) -> None:
     assert auth.gateway.deleted == []
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("hard", [False, True])
 def test_auth_records_that_nobody_needs(world: World, sandbox: Sandbox, auth: Auth, hard: bool) -> None:
     before = auth.people()

@@ -350,6 +350,7 @@ def test_somebody_is_protected_since(still: World, planned: tuple[str, Path], en
     assert "whom the rule does not (protected)" in done.err
 
 
+@pytest.mark.first(0)
 def test_protected_while_a_run_is_unfinished(world: World) -> None:
     """Going on with a run is a clean-up like any other: who is protected by now, or kept, stays."""
     with psycopg.connect(world.url) as holder:
@@ -398,6 +399,7 @@ def test_two_spellings_of_one_host(still: World, planned: tuple[str, Path]) -> N
         assert_refused(done, "staging is the same database (", "compare gaiaops envs production and gaiaops envs")
 
 
+@pytest.mark.first(0)
 def test_two_spellings_while_a_run_is_unfinished(world: World) -> None:
     with psycopg.connect(world.url) as holder:
         holder.execute("SELECT FROM users WHERE email LIKE '%+dev@%' FOR UPDATE")
@@ -929,6 +931,7 @@ def test_a_restore_into_a_pinned_environment(world: World) -> None:
         assert_refused(world("restore", run, *CONFIRM), "wrong database behind the name: ")
 
 
+@pytest.mark.first(0)
 def test_a_run_that_is_none(world: World) -> None:
     run = world.purge()
     with unchanged(world):

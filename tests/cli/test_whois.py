@@ -140,6 +140,7 @@ def test_one_of_many_whose_addresses_end_alike(whois: Callable[..., Run]) -> Non
         assert [record["address"] for record in person["auth"]] == ["ann@x.org"], source
 
 
+@pytest.mark.first(3)
 @pytest.mark.parametrize(
     ("name", "state", "kinds"),
     [

@@ -95,6 +95,7 @@ def test_users_that_share_a_created_at(standin: Server, size: int) -> None:
             whole(source, rows)
 
 
+@pytest.mark.first(3)
 @pytest.mark.parametrize("count", [0, 1, 50, 51, 999, 1000, 1001])
 def test_numbers_of_users_at_the_edge_of_a_page(standin: Server, count: int) -> None:
     with rows_of(standin) as rows:
@@ -257,6 +258,7 @@ def test_a_gateway_that_drops_users(standin: Server) -> None:
             honest(source, rows)
 
 
+@pytest.mark.first(3)
 @pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize(("at", "size"), [(1, None), (2, 1000), (700, 500), (1234, None), (3000, 1000)])
 def test_a_row_that_cannot_be_read_is_found(standin: Server, at: int, size: int | None) -> None:

@@ -55,6 +55,7 @@ def hard_one(postgres_url: str, tmp_path: Path, request: pytest.FixtureRequest) 
         yield kit, request.param
 
 
+@pytest.mark.first(1)
 def test_random_rows_go_as_the_oracle_says_and_come_back(hard_one: tuple[Kit, str]) -> None:
     kit, kind = hard_one
     for seed_ in range(ROUNDS):

@@ -99,6 +99,7 @@ def cells_of(text: str, fmt: str) -> list[list[str | None]]:
     return {"csv": read_csv, "tsv": read_tsv, "html": read_html}[fmt](text)
 
 
+@pytest.mark.first(3)
 @pytest.mark.parametrize("fmt", FORMATS)
 def test_env_comes_first_in_every_format(fmt: str, clones: dict[str, str], gaiaops: Command, tmp_path: Path) -> None:
     run = gaiaops("query", "all", "SELECT name, n FROM me", "--format", fmt, registry=registry_for(tmp_path, **clones))

@@ -160,6 +160,7 @@ def test_by_copy(fmt: str, query: Query, expected: Expecting) -> None:
     check_all(_all_at_once(query, CASES, fmt), CASES, fmt, expected)
 
 
+@pytest.mark.first(3)
 @pytest.mark.parametrize("fmt", FORMATS)
 def test_by_parameter(fmt: str, query: Query, expected: Expecting) -> None:
     """With a parameter, which COPY takes none of."""
@@ -167,6 +168,7 @@ def test_by_parameter(fmt: str, query: Query, expected: Expecting) -> None:
     check_all(_all_at_once(query, cases, fmt, "-p", "keep=yes"), SUBQUERIES, fmt, expected)
 
 
+@pytest.mark.first(3)
 @pytest.mark.parametrize("fmt", FORMATS)
 def test_by_write(fmt: str, query: Query, expected: Expecting) -> None:
     """In a writing run nothing is wrapped: rows are encoded here."""

@@ -55,6 +55,7 @@ def rows_sql(count: int) -> str:
     return f"SELECT i, md5(i::text) AS a, now() AS at FROM generate_series(1, {count}) AS i"
 
 
+@pytest.mark.first(2)
 @pytest.mark.parametrize(
     ("few", "many", "options"),
     [
@@ -144,6 +145,7 @@ def test_the_first_rows_come_while_the_server_still_works(fmt: str, sandbox: San
 FIVE = "SELECT i FROM generate_series(1, 5) AS i"
 
 
+@pytest.mark.first(10)
 @pytest.mark.parametrize(
     ("sql", "options"),
     [

@@ -156,6 +156,7 @@ def test_one_server_gone_is_noticed_and_mended(box: Box) -> None:
     box.works()
 
 
+@pytest.mark.first(0)
 def test_a_pid_that_belongs_to_somebody_else_is_left_alone(box: Box) -> None:
     """After a reboot the remembered pids may be anybody's: here, this test's own child."""
     box.run("sandbox", "up", "--users", str(USERS))
@@ -191,6 +192,7 @@ def test_up_killed_in_the_middle(box: Box, delay: float) -> None:
     assert box.processes() == []
 
 
+@pytest.mark.first(0)
 def test_half_a_state_file_is_no_state(box: Box) -> None:
     box.run("sandbox", "up", "--users", str(USERS))
     text = box.layout.state.read_bytes()
@@ -202,6 +204,7 @@ def test_half_a_state_file_is_no_state(box: Box) -> None:
     assert box.processes() == []
 
 
+@pytest.mark.first(0)
 def test_a_taken_port_is_no_obstacle(box: Box) -> None:
     box.run("sandbox", "up", "--users", str(USERS))
     box.run("sandbox", "down")
@@ -221,6 +224,7 @@ def test_too_few_users(box: Box) -> None:
     assert "the planted drift needs at least 300" in run.err
 
 
+@pytest.mark.first(0)
 def test_cursor_mode_is_a_switch(box: Box) -> None:
     box.run("sandbox", "up", "--users", str(USERS), "--cursor")
     supabase = box.status()["supabase"]
