@@ -15,7 +15,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
+
+import msgspec
 
 from gaiaops.errors import GaiaopsError, RefusedError, StatementError, UsageError
 from gaiaops.registry.paths import data_home
@@ -23,6 +25,7 @@ from gaiaops.registry.paths import data_home
 BUFFER = 1 << 20
 REPAIR_PLAN = "repair.json"
 CLEANUP, REPAIR = "cleanup", "audit --fix"
+P = TypeVar("P")
 
 
 def runs_folder() -> Path:
@@ -61,6 +64,17 @@ class RunFolder:
             if isinstance(event, dict):
                 events.append(event)
         return events
+
+    def read_plan(self, name: str, shape: type[P]) -> P:
+        """The plan in a file of the folder. Raises StatementError where it cannot be read."""
+        try:
+            return msgspec.json.decode((self.folder / name).read_bytes(), type=shape)
+        except (OSError, msgspec.MsgspecError) as error:
+            raise StatementError(f"run {self.id} cannot be read: {error}", hint=f"look into {self.folder}") from None
+
+    def not_whole(self, path: Path, error: OSError) -> RefusedError:
+        """The error for a file of the archive that cannot be read."""
+        return RefusedError(f"the archive is not whole: {path.name}: {error.strerror}", hint=f"look into {self.folder}")
 
     def note(self, event: str, **values: Any) -> None:
         """Appends to the journal and syncs it. Raises StatementError where that fails."""
@@ -192,6 +206,13 @@ def private_file(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
     except OSError as error:
         raise StatementError(f"cannot write {path}: {error.strerror}", hint="make room, and run it again") from None
+
+
+def was_changed(path: Path) -> RefusedError:
+    """The error for a file of the archive that is not what was written."""
+    return RefusedError(
+        f"the archive was changed: {path.name} does not match its SHA-256", hint="nothing was restored from it"
+    )
 
 
 def unwritable(path: Path, error: OSError) -> StatementError:

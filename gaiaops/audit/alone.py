@@ -11,6 +11,8 @@ from gaiaops.audit.pile import Pile
 from gaiaops.audit.side import Side
 from gaiaops.cache.templates import parse
 from gaiaops.errors import GaiaopsError
+from gaiaops.postgres import catalog
+from gaiaops.postgres.softref import SoftColumn
 from gaiaops.registry.model import Registry
 
 if TYPE_CHECKING:
@@ -26,7 +28,9 @@ class Alone:
     def __init__(self, registry: Registry, side: Side, kinds: Collection[str]) -> None:
         self._registry = registry
         self._side = side
-        self._soft = dangling.columns(registry, side) if "dangling-reference" in kinds else []
+        self._soft: list[SoftColumn] = []
+        if "dangling-reference" in kinds:
+            self._soft = dangling.columns(side.session, catalog.read(side.session), registry.references)
         self._cache = "stale-cache" in kinds and side.env.redis is not None
         self.problems: list[str] = []
         self._dangling = {soft.reference.name: Pile(Finding) for soft in self._soft}
@@ -45,7 +49,9 @@ class Alone:
         """Whether there is a cache, and it could be read."""
         return self._cache
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
+        """Findings at first sight."""
         return (len(self._stale) if self._cache else 0) + sum(map(len, self._dangling.values()))
 
     def again(self) -> Iterator[Finding]:

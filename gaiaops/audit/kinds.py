@@ -54,16 +54,17 @@ SEVERITIES = {severity.word: severity for severity in sorted(Severity, reverse=T
 
 
 def agreed(registry: Registry) -> dict[str, frozenset[str]]:
-    """The kinds that the registry calls agreement, by environment; "" for what belongs to none.
-
-    Raises UsageError for one that is no kind.
-    """
+    """The kinds that the registry calls agreement, by environment; "" for what belongs to none."""
     found = {env.name: frozenset((*registry.audit.agree, *env.agree)) for env in registry.environments}
     found[""] = frozenset(registry.audit.agree)
-    for kind in sorted(frozenset[str]().union(*found.values())):
+    return found
+
+
+def check_agreement(registry: Registry) -> None:
+    """Raises UsageError where the registry calls something agreement that is no kind."""
+    for kind in sorted(frozenset[str]().union(*agreed(registry).values())):
         if kind not in KINDS:
             raise UsageError(f'agree: "{kind}" is no kind of finding', hint=f"kinds: {', '.join(KINDS)}")
-    return found
 
 
 class Finding(msgspec.Struct, frozen=True, gc=False):

@@ -24,7 +24,7 @@ def of_source(report: Report, platform: Platform) -> None:
         report.notes.append(f"read by the API: {platform.instead_of}")
 
 
-def of_environments(report: Report, platform: Platform, alone: Mapping[str, Alone | None], *, missed: bool) -> None:
+def of_environments(report: Report, platform: Platform, alone: Mapping[str, Alone], *, missed: bool) -> None:
     """Tells the report which environments failed; `missed` is whether it matters who is in none of them."""
     for name, error in platform.errors.items():
         if name in report.sides:
@@ -33,11 +33,11 @@ def of_environments(report: Report, platform: Platform, alone: Mapping[str, Alon
     if others and missed:
         report.problems.append(f"{', '.join(others)} did not answer: who is in no environment is not known")
     for name, one in alone.items():
-        report.problems += [f"[{name}] {problem}" for problem in (one.problems if one is not None else ())]
+        report.problems += [f"[{name}] {problem}" for problem in one.problems]
 
 
 def looked_for(
-    report: Report, platform: Platform, kinds: Mapping[str, frozenset[str]], alone: Mapping[str, Alone | None]
+    report: Report, platform: Platform, kinds: Mapping[str, frozenset[str]], alone: Mapping[str, Alone]
 ) -> dict[str, frozenset[str]]:
     """The kinds whose absence from the report means something, by environment; "" is for what belongs to none."""
     found = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gaiaops.audit.dangling import columns, still
+from gaiaops.audit import dangling
 from gaiaops.audit.kinds import Finding
 from gaiaops.audit.side import Side
 from gaiaops.postgres import catalog, softref
@@ -13,41 +13,43 @@ from gaiaops.postgres.shape import Catalog, ForeignKey
 from gaiaops.registry.model import Registry
 
 
-def of_profile(registry: Registry, side: Side, user: str, address: str) -> dict[str, int]:
-    """`table.column` → rows that refer to a profile; columns without any are left out."""
-    read = catalog.read(side.session)
-    users = catalog.find(side.session, read, "users")
-    counts = {}
-    for key in read.foreign_keys:
-        if users is not None and key.parent == users.oid:
-            name = f"{read.tables[key.child].name}.{', '.join(key.columns)}"
-            counts[name] = int(side.session.fetch(_by_key(read, key), {"id": user})[0][0])
-    return {name: count for name, count in {**counts, **by_name(registry, side, user, address)}.items() if count}
+class References:
+    """What refers to users in one environment: its catalog is read once."""
 
+    def __init__(self, registry: Registry, side: Side) -> None:
+        self._side = side
+        self._catalog = catalog.read(side.session)
+        self._users = catalog.find(side.session, self._catalog, "users")
+        self._soft = dangling.columns(side.session, self._catalog, registry.references)
 
-def dangling(registry: Registry, side: Side, user: str, address: str) -> Iterator[Finding]:
-    """The findings about soft references that name an id or address nobody has."""
-    for soft in columns(registry, side):
-        holds = soft.reference.holds
-        if "{id}" in holds and user:
-            yield from still(side, soft, [holds.replace("{id}", user)])
-        elif "{address}" in holds and address:
-            yield from still(side, soft, [holds.replace("{address}", address)])
+    def of_profile(self, user: str, address: str) -> dict[str, int]:
+        """`table.column` → rows that refer to a profile; columns without any are left out."""
+        counts = {}
+        for key in self._catalog.foreign_keys:
+            if self._users is not None and key.parent == self._users.oid:
+                name = f"{self._catalog.tables[key.child].name}.{', '.join(key.columns)}"
+                counts[name] = int(self._side.session.fetch(_by_key(self._catalog, key), {"id": user})[0][0])
+        return {name: count for name, count in {**counts, **self.by_name(user, address)}.items() if count}
 
+    def by_name(self, user: str, address: str) -> dict[str, int]:
+        """`table.column` → rows whose soft reference names an id or address, whether or not there is a profile."""
+        counts = {}
+        for soft in self._soft:
+            named = address if soft.by_address else user
+            if not named:
+                continue
+            where = f" AND ({soft.reference.where})" if soft.reference.where else ""
+            found = softref.value(f"t.{soft.column.quoted}", soft.reference.holds)
+            sql = f"SELECT count(*) FROM {soft.table.sql} AS t WHERE ({found}) = {literal(named)}{where}"
+            counts[soft.name] = int(self._side.session.fetch(sql)[0][0])
+        return {name: count for name, count in counts.items() if count}
 
-def by_name(registry: Registry, side: Side, user: str, address: str) -> dict[str, int]:
-    """`table.column` → rows whose soft reference names an id or address, whether or not there is a profile."""
-    counts = {}
-    for soft in columns(registry, side):
-        reference = soft.reference
-        named = address if softref.parts(reference.holds)[2] else user
-        if not named:
-            continue
-        where = f" AND ({reference.where})" if reference.where else ""
-        found = softref.value(f"t.{soft.column}", reference.holds)
-        sql = f"SELECT count(*) FROM {soft.table} AS t WHERE ({found}) = {literal(named)}{where}"
-        counts[reference.name] = int(side.session.fetch(sql)[0][0])
-    return {name: count for name, count in counts.items() if count}
+    def dangling(self, user: str, address: str) -> Iterator[Finding]:
+        """The findings about soft references that name an id or address nobody has."""
+        for soft in self._soft:
+            named = address if soft.by_address else user
+            if named:
+                yield from dangling.still(self._side, soft, [soft.text(named)])
 
 
 def _by_key(read: Catalog, key: ForeignKey) -> str:

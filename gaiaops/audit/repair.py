@@ -24,13 +24,12 @@ from gaiaops.auth.interface import Look
 from gaiaops.errors import GaiaopsError, LostServerError, RefusedError, located
 from gaiaops.postgres import catalog
 from gaiaops.postgres import session as pg
-from gaiaops.postgres.changes import FAITHFUL, batch_timeouts, check_server, short_waits
+from gaiaops.postgres.changes import FAITHFUL, batch_timeouts, check_server, check_writable, short_waits
 from gaiaops.postgres.session import Session
 from gaiaops.postgres.shape import Facts
 from gaiaops.registry.model import Environment, Registry
 
 COMMAND = "audit"
-_STANDBY = "this is a replica: it cannot be written"
 
 
 class Hooks(msgspec.Struct):
@@ -245,8 +244,7 @@ def _finish(registry: Registry, env: Environment, run: RepairRun) -> Outcome:
 def _check(facts: Facts, env: Environment) -> None:
     """Raises RefusedError where the server is not the environment's, or what is written could not be verified."""
     pg.check_pin(env, (facts.identifier, facts.database))
-    if facts.standby:
-        raise RefusedError(_STANDBY, hint="name the primary in the registry")
+    check_writable(facts)
     if not facts.counts:
         raise RefusedError("track_counts is off: what was changed could not be verified", hint="switch it on")
 

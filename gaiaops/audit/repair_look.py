@@ -11,13 +11,14 @@ from gaiaops.audit import repair_sql, stale
 from gaiaops.audit.compare import spellings
 from gaiaops.audit.repair_plan import KEYS, USERS, Row, Wanted
 from gaiaops.audit.repair_rules import Seen, Shape, fold_taken
-from gaiaops.audit.repair_sql import LOOK, SKIP, WAIT, Naming
+from gaiaops.audit.repair_sql import LOOK, SKIP, WAIT
 from gaiaops.auth.interface import Look, ascii_lower
 from gaiaops.cache.templates import parse
 from gaiaops.errors import DeadlineError, RefusedError
 from gaiaops.postgres import catalog
 from gaiaops.postgres.session import Session
 from gaiaops.postgres.shape import Catalog, Table
+from gaiaops.postgres.softref import SoftColumn
 from gaiaops.registry.model import Environment, Registry
 
 LookAgain = Callable[[int], AbstractContextManager[Look]]
@@ -30,7 +31,7 @@ class Place(msgspec.Struct, frozen=True):
 
     catalog: Catalog
     shape: Shape
-    naming: tuple[Naming, ...]
+    naming: tuple[SoftColumn, ...]
 
     def table(self, name: str) -> Table:
         """Raises RefusedError where it is not there (any more)."""
@@ -49,12 +50,7 @@ def place(registry: Registry, env: Environment, session: Session) -> Place:
         raise RefusedError("there is no table users with an address", hint=f"gaiaops view {env.name}")
     _check(users, env)
     keys, no_keys = _keys_table(catalog.find(session, read, KEYS), env)
-    naming = []
-    for reference in registry.references:
-        table = catalog.find(session, read, reference.table)
-        column = table.column(reference.column) if table else None
-        if table is not None and column is not None:
-            naming.append(Naming(reference, table.sql, column.quoted))
+    naming = catalog.soft_columns(session, read, registry.references)
     entries = dict.fromkeys((*registry.user_keys, *registry.audit.access_keys)) if env.redis else {}
     templates = tuple(one for one in map(parse, entries) if one.table == KEYS)
     return Place(read, Shape(users, keys, templates, no_keys), tuple(naming))
@@ -162,7 +158,7 @@ class Looker:
         found: dict[str, list[tuple[str, int]]] = {}
         for one in self.place.naming if addresses else ():
             if one.by_address:
-                values = {one.value(address): address for address in addresses}
+                values = {one.text(address): address for address in addresses}
                 for value, rows in self.session.fetch(repair_sql.naming(one), {"values": list(values)}):
                     found.setdefault(values[value], []).append((one.name, rows))
         return found

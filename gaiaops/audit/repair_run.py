@@ -14,8 +14,8 @@ import msgspec
 
 from gaiaops import rundir
 from gaiaops.audit.repair_plan import Archived, Repair
-from gaiaops.errors import RefusedError, StatementError
-from gaiaops.rundir import REPAIR_PLAN, RunFolder, private_file, sync_folder
+from gaiaops.errors import StatementError
+from gaiaops.rundir import REPAIR_PLAN, RunFolder, private_file, sync_folder, was_changed
 
 
 class State(msgspec.Struct):
@@ -57,10 +57,7 @@ class RepairRun(RunFolder):
 
     def plan(self) -> Repair:
         """Raises StatementError where it cannot be read."""
-        try:
-            return msgspec.json.decode((self.folder / REPAIR_PLAN).read_bytes(), type=Repair)
-        except (OSError, msgspec.MsgspecError) as error:
-            raise StatementError(f"run {self.id} cannot be read: {error}", hint=f"look into {self.folder}") from None
+        return self.read_plan(REPAIR_PLAN, Repair)
 
     def state(self) -> State:
         """The journal, folded. An unknown event is ignored: a later version wrote it."""
@@ -90,14 +87,9 @@ class RepairRun(RunFolder):
         try:
             data = self.rows_file.read_bytes()
         except OSError as error:
-            raise RefusedError(
-                f"the archive is not whole: {self.rows_file.name}: {error.strerror}", hint=f"look into {self.folder}"
-            ) from None
+            raise self.not_whole(self.rows_file, error) from None
         if hashlib.sha256(data).hexdigest() != state.sha256:
-            raise RefusedError(
-                f"the archive was changed: {self.rows_file.name} does not match its SHA-256",
-                hint="nothing was restored from it",
-            )
+            raise was_changed(self.rows_file)
         return [msgspec.json.decode(line, type=Archived) for line in data.splitlines()]
 
 

@@ -7,36 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
-
 from gaiaops.postgres import queries
 from gaiaops.postgres.quoting import literal
-from gaiaops.postgres.shape import Catalog, Table
-from gaiaops.postgres.softref import parts
-from gaiaops.registry.model import Reference
+from gaiaops.postgres.shape import Catalog, Column, Table
+from gaiaops.postgres.softref import SoftColumn
 
 WAIT, SKIP, LOOK = "FOR UPDATE OF t", "FOR UPDATE OF t SKIP LOCKED", ""
-
-
-class Naming(msgspec.Struct, frozen=True):
-    """A declared reference whose column holds an id or an address: its table's place in a statement."""
-
-    reference: Reference
-    table: str
-    column: str
-
-    @property
-    def name(self) -> str:
-        return self.reference.name
-
-    @property
-    def by_address(self) -> bool:
-        return parts(self.reference.holds)[2]
-
-    def value(self, user: str) -> str:
-        """What the column holds of a user's id or address."""
-        before, after, _ = parts(self.reference.holds)
-        return f"{before}{user}{after}"
 
 
 def rows(table: Table, lock: str) -> str:
@@ -45,19 +21,17 @@ def rows(table: Table, lock: str) -> str:
 
 def keys(table: Table, owner: str, lock: str) -> str:
     """`owner` is the type of the users' ids."""
-    column = table.column("expires_at")
-    zoned = column is not None and column.type.endswith("with time zone") and "without" not in column.type
-    now = "now()" if zoned else "now() AT TIME ZONE 'UTC'"
-    return _filled("repair_keys", table, lock=lock, type=owner, now=now)
+    return _filled("repair_keys", table, lock=lock, type=owner, now=_now(table.column("expires_at")))
 
 
 def taken(users: Table) -> str:
     return queries.load("repair_taken").format(users=_plain(users.sql))
 
 
-def naming(one: Naming) -> str:
-    where = f"AND ({one.reference.where})" if one.reference.where else ""
-    return queries.load("repair_naming").format(table=_plain(one.table), column=_plain(one.column), where=_plain(where))
+def naming(soft: SoftColumn) -> str:
+    where = f"AND ({soft.reference.where})" if soft.reference.where else ""
+    table, column = soft.table.sql, soft.column.quoted
+    return queries.load("repair_naming").format(table=_plain(table), column=_plain(column), where=_plain(where))
 
 
 def update(table: Table, column: str) -> str:
@@ -71,12 +45,8 @@ def delete(table: Table) -> str:
 def insert(users: Table, stamps: Sequence[str]) -> str:
     """`stamps` are columns to fill with the time."""
     quoted = users.quoted
-    now = {
-        c.name: "now()" if c.type.endswith("with time zone") and "without" not in c.type else "now() AT TIME ZONE 'UTC'"
-        for c in users.columns
-    }
     names = ", ".join(quoted[name] for name in ("id", "email", *stamps))
-    values = ", ".join(["%(id)s", "%(email)s", *(now[name] for name in stamps)])
+    values = ", ".join(["%(id)s", "%(email)s", *(_now(users.column(name)) for name in stamps)])
     return _filled("repair_insert", users, names=_plain(names), values=values)
 
 
@@ -97,6 +67,12 @@ def referring(catalog: Catalog, users: Table) -> list[tuple[str, str, str]]:
         )
         found.append((f"{child.name}.{key.columns[0]}", sql, wanted))
     return found
+
+
+def _now(column: Column | None) -> str:
+    """The time as a column holds it: UTC where it has no time zone."""
+    zoned = column is not None and column.type.endswith("with time zone") and "without" not in column.type
+    return "now()" if zoned else "now() AT TIME ZONE 'UTC'"
 
 
 def _filled(name: str, table: Table, **more: str) -> str:

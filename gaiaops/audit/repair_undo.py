@@ -13,9 +13,9 @@ from gaiaops.audit.repair_rules import Seen, address_in_the_way
 from gaiaops.audit.repair_run import RepairRun
 from gaiaops.audit.repair_settle import as_written, current, settle, written_columns
 from gaiaops.audit.repair_write import Vetoed, Writer
-from gaiaops.errors import GaiaopsError, LostServerError, RefusedError, UsageError, located
+from gaiaops.errors import GaiaopsError, LostServerError, UsageError, located
 from gaiaops.postgres import session as pg
-from gaiaops.postgres.changes import FAITHFUL, batch_timeouts, check_server, short_waits
+from gaiaops.postgres.changes import FAITHFUL, batch_timeouts, check_server, check_writable, short_waits
 from gaiaops.postgres.session import Session
 from gaiaops.registry.model import Environment, Registry
 
@@ -58,8 +58,7 @@ def undo(registry: Registry, env: Environment, run: RepairRun, user: str | None,
         pg.check_only_name(registry, env)
         with pg.changing(env.postgres_url(), short_waits(env), COMMAND) as session:
             facts = check_server(session, env, plan.server)
-            if facts.standby:
-                raise RefusedError("this is a replica: it cannot be written", hint="name the primary in the registry")
+            check_writable(facts)
             there = place(registry, env, session)
             settle(session, run, there)
             state = run.state()
@@ -173,7 +172,7 @@ class _Undoing:
             rows = self.session.fetch(sql, {"value": now[column]})[0][0]
             found += [f"{rows} rows of {name}"] if rows else []
         for one in self.place.naming:
-            value = one.value((now["email"] if one.by_address else now["id"]) or "")
+            value = one.text((now["email"] if one.by_address else now["id"]) or "")
             for _, rows in self.session.fetch(repair_sql.naming(one), {"values": [value]}):
                 found.append(f"{rows} rows of {one.name}")
         return f"{', '.join(dict.fromkeys(found))} refer to it" if found else ""

@@ -19,7 +19,7 @@ from gaiaops.audit.alone import Alone
 from gaiaops.audit.compare import AUTH, Comparison, ProfileSuspect, RecordSuspect
 from gaiaops.audit.homes import of_registry
 from gaiaops.audit.judge import of_profile
-from gaiaops.audit.kinds import KINDS, Finding, agreed
+from gaiaops.audit.kinds import KINDS, Finding, agreed, check_agreement
 from gaiaops.audit.merge import Lines, ranges
 from gaiaops.audit.pile import Pile
 from gaiaops.audit.platform import Guarded, Nobody, Platform, SourceFailedError, connect
@@ -63,7 +63,7 @@ def audit(
     `kinds` are those to look for; `progress` hears (records read, records in all or 0). Raises UsageError for a
     registry that does not allow an audit; what fails on the way stands in the report.
     """
-    agreed(registry)  # before anything is contacted
+    check_agreement(registry)
     with connect(registry, wanted, progress) as platform, ExitStack() as stack:
         work = _Audit(platform, chosen, kinds, progress)
         stack.callback(work.close)
@@ -87,14 +87,16 @@ class _Audit:
         everywhere = len(self.names) == len(registry.environments)
         self.comparison = Comparison(self.names, self.homes, blind=platform.source is None, everywhere=everywhere)
         self.suspicions = Pile(_Suspicion)
-        self.alone: dict[str, Alone | None] = {}
+        self.alone: dict[str, Alone] = {}
         self._never_had_one = False
 
     def close(self) -> None:
         """Removes what was put aside."""
-        for pile in (self.comparison, self.suspicions, self.report, *self.alone.values()):
-            if pile is not None:
-                pile.close()
+        self.comparison.close()
+        self.suspicions.close()
+        self.report.close()
+        for alone in self.alone.values():
+            alone.close()
 
     def go(self) -> None:
         began = time.monotonic()
@@ -103,7 +105,7 @@ class _Audit:
         self.alone = self.platform.each(self._alone)
         self._first_look()
         taken = self.report.seconds["first"] = time.monotonic() - began
-        if len(self.suspicions) or any(alone is not None and len(alone) for alone in self.alone.values()):
+        if len(self.suspicions) or any(alone.count for alone in self.alone.values()):
             # A change under way had the time to arrive on the other side.
             time.sleep(max(0.0, self.registry.audit.recheck_after / 1000 - taken))
             began = time.monotonic()
@@ -158,10 +160,9 @@ class _Audit:
         self.report.source, self.report.source_error, self.report.complete = "", error, False
         self.comparison.blind = True
 
-    def _alone(self, side: Side) -> Alone | None:
-        if side.env.name not in self.report.sides:
-            return None
-        alone = Alone(self.registry, side, self.kinds[side.env.name])
+    def _alone(self, side: Side) -> Alone:
+        """Of an environment that was not chosen, nothing is looked for."""
+        alone = Alone(self.registry, side, self.kinds.get(side.env.name, ()))
         alone.find()
         return alone
 
@@ -213,11 +214,10 @@ class _Audit:
                     mine = [suspicion for suspicion in batch if suspicion.environment == name]
                     if not name or name in self.platform.sides:
                         self._again(name, mine, Nobody() if self.platform.source is None else auth, sides)
-        found = self.platform.each(lambda side: list(alone.again()) if (alone := self.alone[side.env.name]) else [])
-        for name, findings in found.items():
-            alone = self.alone[name]
-            self.report.again += len(alone) if alone else 0
-            self.report.vanished += (len(alone) if alone else 0) - len(findings)
+        for name, findings in self.platform.each(lambda side: list(self.alone[side.env.name].again())).items():
+            before = self.alone[name].count
+            self.report.again += before
+            self.report.vanished += before - len(findings)
             for finding in findings:
                 self.report.add(finding)
 

@@ -9,12 +9,13 @@ from functools import partial
 
 import msgspec
 
-from gaiaops.audit import look, references, sources, stale
+from gaiaops.audit import look, sources, stale
 from gaiaops.audit.compare import ProfileSuspect, RecordSuspect, spellings
 from gaiaops.audit.homes import of_registry
 from gaiaops.audit.judge import of_profile
-from gaiaops.audit.kinds import Finding
+from gaiaops.audit.kinds import Finding, agreed
 from gaiaops.audit.platform import Guarded, Nobody, Platform, SourceFailedError, connect
+from gaiaops.audit.references import References
 from gaiaops.audit.side import Side
 from gaiaops.auth.interface import AuthPerson, Look, ascii_lower
 from gaiaops.cache import scan
@@ -117,8 +118,8 @@ def whois(registry: Registry, wanted: Wanted, how: sources.Wanted) -> Person:
         alone = platform.each(fill)
         judged, untold = _findings(platform, auth, profiles)
         findings = [*judged, *(one for some in alone.values() for one in some)]
-        agreed = {env.name: {*registry.audit.agree, *env.agree} for env in registry.environments}
-        findings = [one for one in findings if one.kind not in agreed.get(one.environment, registry.audit.agree)]
+        agreement = agreed(registry)
+        findings = [one for one in findings if one.kind not in agreement[one.environment]]
         findings.sort(key=lambda finding: -finding.severity)
         for failed, error in platform.errors.items():
             places[failed].errors.append(error.message)
@@ -168,15 +169,16 @@ def _fill(
     """What hangs on the profiles of one environment, or on the mere name where there is none: what dangles, and the
     Redis keys by profile."""
     place.profiles = list(profiles)
+    references = References(registry, side)
     if not profiles:
-        place.rows = references.by_name(registry, side, name.id, name.address)
-        found = list(references.dangling(registry, side, name.id, name.address)) if place.rows else []
+        place.rows = references.by_name(name.id, name.address)
+        found = list(references.dangling(name.id, name.address)) if place.rows else []
         return found, {name.id: _cache_keys(registry, name.id, [])} if name.id else {}
     keys: dict[str, list[str]] = {}
     for profile in profiles:
         rows = side.session.fetch(queries.load("whois_keys"), {"id": profile.id}) if side.has_keys else []
         profile.keys = [Key(*row[:5]) for row in rows]
-        profile.rows = references.of_profile(registry, side, profile.id, profile.address)
+        profile.rows = references.of_profile(profile.id, profile.address)
         keys[profile.id] = _cache_keys(registry, profile.id, [row[5] for row in rows])
     return [], keys
 

@@ -33,7 +33,7 @@ def count(url: str, service_key: str, tags: Iterable[str], timeouts: Timeouts) -
         began = time.perf_counter()
         http.get("/health")
         latency = (time.perf_counter() - began) * 1000
-        done = _walked(http, time.monotonic() + timeouts.statement / 1000)
+        done = walk(http, time.monotonic() + timeouts.statement / 1000)
     by_tag = dict.fromkeys(names, 0)
     for record in done.records.values():
         found = emails.classify(record.address, names)
@@ -86,16 +86,8 @@ def client(url: str, service_key: str, read_ms: int, connect_ms: int) -> Iterato
         raise ConnectError(f"Supabase Auth: {type(error).__name__} ({url})", hint="check supabase.url") from None
 
 
-def walk(http: httpx.Client, deadline: float) -> tuple[dict[str, str], int]:
-    """(id → address, the number of all users, which is another one where the list could not be read whole)."""
-    done = _walked(http, deadline)
-    read = len(done.records)
-    return {key: record.address for key, record in done.records.items()}, read if done.complete else max(
-        done.total, read + 1
-    )
-
-
-def _walked(http: httpx.Client, deadline: float) -> walks.Walk:
+def walk(http: httpx.Client, deadline: float) -> walks.Walk:
+    """All users, for whom ages do not matter; nothing is asked after `deadline`, a moment of time.monotonic()."""
     requests = Requests(http, deadline)
     try:
         return walks.walk(requests, Reader(_NO_AGES), None, lambda *_: None)

@@ -19,8 +19,8 @@ import msgspec
 from gaiaops import rundir
 from gaiaops.cleanup.journal import Section, Segment, State, fold
 from gaiaops.cleanup.plan import Plan
-from gaiaops.errors import RefusedError, StatementError
-from gaiaops.rundir import BUFFER, RunFolder, private_file, sync_folder, unwritable
+from gaiaops.errors import StatementError
+from gaiaops.rundir import BUFFER, RunFolder, private_file, sync_folder, unwritable, was_changed
 
 _CHUNK = 1 << 16
 END = b"\\.\n"
@@ -93,10 +93,7 @@ class Run(RunFolder):
 
     def plan(self) -> Plan:
         """Raises StatementError where it cannot be read."""
-        try:
-            return msgspec.json.decode((self.folder / "plan.json").read_bytes(), type=Plan)
-        except (OSError, msgspec.MsgspecError) as error:
-            raise StatementError(f"run {self.id} cannot be read: {error}", hint=f"look into {self.folder}") from None
+        return self.read_plan("plan.json", Plan)
 
     def state(self) -> State:
         """The journal, folded."""
@@ -124,13 +121,9 @@ class Run(RunFolder):
                 while chunk := file.read(BUFFER):
                     digest.update(chunk)
         except OSError as error:
-            raise RefusedError(
-                f"the archive is not whole: {path.name}: {error.strerror}", hint=f"look into {self.folder}"
-            ) from None
+            raise self.not_whole(path, error) from None
         if digest.hexdigest() != segment.sha256:
-            raise RefusedError(
-                f"the archive was changed: {path.name} does not match its SHA-256", hint="nothing was restored from it"
-            )
+            raise was_changed(path)
 
     def lines(self, segment: Segment, section: Section) -> Iterator[bytes]:
         """A section's lines, in chunks that end with a line."""

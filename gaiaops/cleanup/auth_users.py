@@ -137,10 +137,10 @@ class _Addresses:
             url, key = self._project.url.get(), self._project.service_key.get()
             timeouts = self._env.timeouts
             with api.client(url, key, timeouts.statement, timeouts.connect) as http:
-                found, total = api.walk(http, time.monotonic() + timeouts.statement / 1000)
-            if len(found) != total:
+                found = api.walk(http, time.monotonic() + timeouts.statement / 1000)
+            if not found.complete:
                 raise StatementError(
                     "Supabase Auth: the list of users could not be read whole: who is absent is unknown"
                 )
-            self._known = {mine.casefold(): key for key, mine in found.items() if mine}
+            self._known = {one.address.casefold(): one.id for one in found.records.values() if one.address}
         return self._known.get(address.casefold())

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from gaiaops.cleanup.graph import Graph
 from gaiaops.cleanup.links import Action, Link
+from gaiaops.postgres import softref
 from gaiaops.postgres.quoting import literal
 
 PLAN = "gaiaops_plan"
-_UUID = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 _TEXTS = ("text", "character varying", "citext", "name")
 
 
@@ -101,24 +101,14 @@ def _names_user(graph: Graph, link: Link) -> str:
     if link.holds is None:
         quoted, pairs = graph.tables[link.parent].quoted, zip(link.columns, link.parent_columns, strict=True)
         return " AND ".join(f"u.{quoted[wanted]} = t.{column.quoted}" for column, wanted in pairs)
-    before, _, after = _split(link.holds)
-    value = f"t.{link.columns[0].quoted}::text"
-    if before or after:
-        start, end = literal(before), len(before) + len(after)
-        fits = f"length({value}) >= {end} AND left({value}, {len(before)}) = {start}"
-        fits += f" AND right({value}, {len(after)}) = {literal(after)}"
-        value = f"CASE WHEN {fits} THEN substr({value}, {len(before) + 1}, length({value}) - {end}) END"
-    if link.parent_columns == ("email",):
-        return f'u.email::text COLLATE "C" = {value} COLLATE "C"'
     column = graph.tables[graph.users].column("id")
-    if column is not None and column.type == "uuid":  # so that the index on id can be used
-        return f"u.id = CASE WHEN ({value}) ~ {literal(_UUID)} THEN ({value})::uuid END"
-    return f"u.id::text = {value}"
+    named = f"t.{link.columns[0].quoted}"
+    return softref.is_user("u", named, link.holds, column.type if column else "")
 
 
 def _soft_match(graph: Graph, link: Link, child: str, wanted: str) -> str:
     column, parent = link.columns[0], graph.tables[link.parent].column(link.parent_columns[0])
-    before, _, after = _split(link.holds or "")
+    before, after, _ = softref.parts(link.holds or "")
     if parent is not None and parent.type == column.type and not before and not after:
         return f"{child}.{column.quoted} = {wanted}"
     text = " || ".join(
@@ -126,12 +116,6 @@ def _soft_match(graph: Graph, link: Link, child: str, wanted: str) -> str:
     )
     cast = "" if column.type.startswith(_TEXTS) else "::text"
     return f"{child}.{column.quoted}{cast} = ({text})"
-
-
-def _split(holds: str) -> tuple[str, str, str]:
-    """What stands before and after `{id}` or `{address}`."""
-    name = "{address}" if "{address}" in holds else "{id}"
-    return holds.partition(name)
 
 
 def _conditions(link: Link, child: str) -> list[str]:

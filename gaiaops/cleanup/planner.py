@@ -21,7 +21,7 @@ from gaiaops.cleanup.selection import Selection, Verdict, cap, choose_tags
 from gaiaops.errors import RefusedError, located
 from gaiaops.postgres import catalog, copytext, guard
 from gaiaops.postgres import session as pg
-from gaiaops.postgres.changes import short_waits
+from gaiaops.postgres.changes import check_writable, short_waits
 from gaiaops.postgres.session import Session
 from gaiaops.postgres.shape import Facts
 from gaiaops.registry.model import Environment, Registry
@@ -63,8 +63,7 @@ def make(registry: Registry, env: Environment, options: Options, users_file: Pat
                 raise RefusedError(
                     "this role may not create temporary tables (GRANT TEMP ON DATABASE)", hint="or use another role"
                 )
-            if facts.standby:
-                raise RefusedError("this is a replica: it cannot be written", hint="name the primary in the registry")
+            check_writable(facts)
             found = read_graph(registry, session)
             for sql in keysets.create_for_plan(found):
                 session.execute(sql)

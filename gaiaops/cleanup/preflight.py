@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from gaiaops.cleanup.graph import Graph
 from gaiaops.cleanup.links import Action, Link
-from gaiaops.postgres.shape import Facts, Table
+from gaiaops.postgres.shape import STANDBY, Facts, Table
 
 _LARGE = 100_000  # rows: a scan of such a table for every deleted row is felt
 _TOO_SLOW = 5_000_000_000  # rows visited: some ten minutes, on a machine that does ten million a second
@@ -18,7 +18,7 @@ def refusals(graph: Graph, facts: Facts, deleted: Mapping[int, int]) -> Iterator
     """What forbids it. `deleted` is table oid → rows that go."""
     yield from graph.problems
     if facts.standby:
-        yield "this is a replica: it cannot be written"
+        yield STANDBY
     if not facts.may_temp:
         yield "this role may not create temporary tables (GRANT TEMP ON DATABASE)"
     if not facts.counts:

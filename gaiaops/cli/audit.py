@@ -76,7 +76,7 @@ def command(context: base.Context, /, env: str, **options: Any) -> None:
             _tell_times(done.report)
         _check_some(done.report)
         if fixes:
-            _fix(context, registry, chosen[0], done, fixes, options)
+            _fix(registry, chosen[0], done, fixes, options)
         else:
             Shown(done.report, kinds, known, options).show()
 
@@ -120,7 +120,6 @@ def _tell_times(report: Report) -> None:
 
 
 def _fix(
-    context: base.Context,
     registry: Registry,
     env: Environment,
     done: Done,
@@ -133,7 +132,6 @@ def _fix(
     if source is None:
         raise PartialError("Supabase Auth could not be read: nothing is repaired on half the truth")
     repair.fix(
-        context,
         registry,
         env,
         list(done.report.findings()),

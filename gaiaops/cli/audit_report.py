@@ -52,22 +52,19 @@ class Shown:
         self.fixed = [msgspec.to_builtins(one) for one in self.known.fixed(self.report.looked_for)]
 
     def _documents(self, kinds: Iterable[str]) -> Iterator[dict[str, Any]]:
-        from gaiaops.output import audit as output
-
+        """The stable field names of a finding; `known` is whether the baseline has it."""
         for finding in self.report.findings(list(kinds)):
-            yield output.finding_document(
-                {
-                    "id": finding.id,
-                    "kind": finding.kind,
-                    "severity": finding.severity.word,
-                    "environment": finding.environment,
-                    "subject": finding.subject,
-                    "address": finding.address,
-                    "evidence": finding.evidence,
-                    "command": finding.command,
-                    "known": None if self.known is None else self.known.knows(finding),
-                }
-            )
+            yield {
+                "id": finding.id,
+                "kind": finding.kind,
+                "severity": finding.severity.word,
+                "environment": finding.environment,
+                "subject": finding.subject,
+                "address": finding.address,
+                "evidence": finding.evidence,
+                "command": finding.command,
+                "known": None if self.known is None else self.known.knows(finding),
+            }
 
     def _head(self) -> dict[str, Any]:
         """The report without its findings. None is what is not known, as for all of a side that failed."""

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 
 def fix(
-    context: base.Context,
     registry: Registry,
     env: Environment,
     findings: Sequence[Finding],

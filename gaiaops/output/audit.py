@@ -22,12 +22,6 @@ class Screen(NamedTuple):
     columns: int
 
 
-def finding_document(finding: Mapping[str, Any]) -> dict[str, Any]:
-    """The stable field names of a finding; `known` is whether the baseline has it."""
-    names = ("id", "kind", "severity", "environment", "subject", "address", "evidence", "command", "known")
-    return {name: finding[name] for name in names}
-
-
 def csv_row(finding: Mapping[str, Any]) -> list[str]:
     """A finding's cells; the evidence is `side: value; side: value`."""
     names = ("id", "kind", "severity", "environment", "subject", "address")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 from gaiaops.postgres import queries
 from gaiaops.postgres.session import Session
 from gaiaops.postgres.shape import Catalog, Column, Facts, ForeignKey, Table
+from gaiaops.postgres.softref import SoftColumn
+from gaiaops.registry.model import Reference
 
 S = TypeVar("S")
 
@@ -48,6 +50,17 @@ def find(session: Session, read: Catalog, name: str) -> Table | None:
     """The table of a name as the search path resolves it; None where there is none."""
     row = session.fetch("SELECT to_regclass(%(name)s)::oid::bigint", {"name": name})[0]
     return read.tables.get(row[0]) if row[0] is not None else None
+
+
+def soft_columns(session: Session, read: Catalog, references: Iterable[Reference]) -> list[SoftColumn]:
+    """The declared references whose table and column are there."""
+    found = []
+    for reference in references:
+        table = find(session, read, reference.table)
+        column = table.column(reference.column) if table else None
+        if table is not None and column is not None:
+            found.append(SoftColumn(reference, table, column))
+    return found
 
 
 def facts(session: Session) -> Facts:

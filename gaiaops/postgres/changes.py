@@ -12,7 +12,7 @@ from gaiaops.errors import RefusedError
 from gaiaops.postgres import catalog
 from gaiaops.postgres import session as pg
 from gaiaops.postgres.session import Session
-from gaiaops.postgres.shape import Facts
+from gaiaops.postgres.shape import STANDBY, Facts
 from gaiaops.registry.model import Environment, Timeouts
 
 # Text that is read back as it was written, whatever the role's or the database's settings (manual 19.11).
@@ -50,6 +50,12 @@ def batch_timeouts(env: Environment, deadlock_ms: int) -> Timeouts:
     """
     lock = max(50, min(2_000, deadlock_ms // 4))
     return msgspec.structs.replace(env.timeouts, lock=lock, statement=60_000)
+
+
+def check_writable(facts: Facts) -> None:
+    """Raises RefusedError for a replica."""
+    if facts.standby:
+        raise RefusedError(STANDBY, hint="name the primary in the registry")
 
 
 def check_server(session: Session, env: Environment, server: str) -> Facts:

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 import msgspec
 
+STANDBY = "this is a replica: it cannot be written"
+
 
 class Column(msgspec.Struct, frozen=True):
     """A column; `quoted` is its name in a statement, `required` that it cannot be NULL, `filled` that it has a
