@@ -5,11 +5,11 @@ An environment that fails is taken out and remembered; the others go on.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TypeVar
 
+from gaiaops import threads
 from gaiaops.audit import sources
 from gaiaops.audit.side import Side
 from gaiaops.audit.side import connect as connect_side
@@ -97,7 +97,7 @@ class Platform:
             with self.surviving(side.env.name):
                 results[side.env.name] = work(side)
 
-        in_threads(list(self.sides.values()), one)
+        threads.each(list(self.sides.values()), one)
         return results
 
 
@@ -122,26 +122,7 @@ def connect(
             with platform.surviving(env.name):
                 platform.sides[env.name] = stack.enter_context(connect_side(env, wanted.timeout, cutoffs))
 
-        in_threads(registry.environments, enter)
+        threads.each(registry.environments, enter)
         order = {env.name: i for i, env in enumerate(registry.environments)}
         platform.sides = dict(sorted(platform.sides.items(), key=lambda item: order[item[0]]))
         yield platform
-
-
-def in_threads(items: Sequence[T], work: Callable[[T], None]) -> None:
-    """`work` on every item, one thread each; the first exception is raised when all have ended."""
-    failures: list[BaseException] = []
-
-    def run(item: T) -> None:
-        try:
-            work(item)
-        except BaseException as error:
-            failures.append(error)
-
-    threads = [threading.Thread(target=run, args=(item,), daemon=True) for item in items]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]

@@ -23,6 +23,10 @@ COMMANDS = {
     "restore": ("gaiaops.cli.restore", "Put back what a clean-up removed."),
     "audit": ("gaiaops.cli.audit", "Whether Supabase Auth, profiles, keys and caches agree; --fix repairs."),
     "whois": ("gaiaops.cli.whois", "One person everywhere: auth record, profiles, keys, cache."),
+    "health": ("gaiaops.cli.health", "Checks with values, thresholds and the next command to run."),
+    "activity": ("gaiaops.cli.activity", "Running statements, waits, who blocks whom; --cancel, --terminate."),
+    "schema": ("gaiaops.cli.schema", "Tables against the registry; two environments against each other."),
+    "cache": ("gaiaops.cli.cache", "Redis by key family: count, memory, TTL; keys, get, invalidate."),
     "sandbox": ("gaiaops.cli.sandbox", "A whole platform on this machine: up, down, status, reset."),
     "completion": ("gaiaops.cli.completion", "Print the completion script for bash, zsh or fish."),
 }

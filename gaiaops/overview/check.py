@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from gaiaops import threads
 from gaiaops.auth import api
 from gaiaops.cache import connect as cache_connect
 from gaiaops.errors import GaiaopsError
-from gaiaops.overview.collect import bounded, in_parallel
+from gaiaops.overview.collect import bounded
 from gaiaops.postgres import connect, session
 from gaiaops.registry.model import Environment, Registry, Timeouts
 from gaiaops.registry.urls import POSTGRES_SCHEMES, Url
@@ -53,7 +54,7 @@ def everything(registry: Registry, chosen: tuple[Environment, ...], *, with_supa
                 _select(setting.url(POSTGRES_SCHEMES), timeouts)
 
             probes.append(("supabase", "postgres", database))
-    yield from in_parallel(probes, lambda probe: _timed(*probe))
+    yield from threads.as_completed(probes, lambda probe: _timed(*probe))
 
 
 def _timed(environment: str, server: str, probe: Probe) -> Check:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
-from gaiaops import emails
+from gaiaops import emails, threads
 from gaiaops.auth.interface import AuthCount
 from gaiaops.cache.scan import CacheSummary, FamilyCount
 from gaiaops.errors import GaiaopsError
@@ -19,8 +16,6 @@ from gaiaops.registry.model import Environment, Registry, Supabase, Timeouts
 _STATEMENT_MS = 20_000  # an overview that takes longer is none
 _SCAN_SECONDS = 3.0
 _NEWEST = 5
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -77,26 +72,7 @@ def bounded(timeouts: Timeouts) -> Timeouts:
 
 def environments(registry: Registry, chosen: Sequence[Environment], *, deep: bool) -> Iterator[Overview]:
     """Overviews in the order in which the environments answer."""
-    yield from in_parallel(chosen, lambda env: environment(registry, env, deep=deep))
-
-
-def in_parallel(items: Sequence[T], work: Callable[[T], R]) -> Iterator[R]:
-    """Results of `work` on every item, one thread each, as they come; an exception is raised here."""
-    done: queue.Queue[R | BaseException] = queue.Queue()
-
-    def run(item: T) -> None:
-        try:
-            done.put(work(item))
-        except BaseException as error:
-            done.put(error)
-
-    for item in items:
-        threading.Thread(target=run, args=(item,), daemon=True).start()
-    for _ in items:
-        result = done.get()
-        if isinstance(result, BaseException):
-            raise result
-        yield result
+    yield from threads.as_completed(chosen, lambda env: environment(registry, env, deep=deep))
 
 
 def environment(registry: Registry, env: Environment, *, deep: bool) -> Overview:

@@ -81,6 +81,14 @@ class Exchange:
         last = self._drain(sql)
         return "" if last is None else (last.command_status or b"").decode()
 
+    def answers(self, sql: str) -> list[PGresult]:
+        """Runs our own SQL (several statements at once) and gives each one's result. Raises the error tree's errors."""
+        self._started = time.monotonic()
+        self._send(self._pgconn.send_query, sql.encode())
+        given: list[PGresult] = []
+        self._drain(sql, heard=given.append)
+        return given
+
     def copy_out(self, sql: str) -> Iterator[Block]:
         """The rows of our own COPY … TO STDOUT, in blocks. Raises the error tree's errors, here or while reading.
 
@@ -138,8 +146,10 @@ class Exchange:
         described = self._drain(sql)
         return () if described is None else _columns(described)
 
-    def _drain(self, sql: str, result: PGresult | None = None) -> PGresult | None:
-        """Reads to the end, so that the connection can be used again, and gives the last result.
+    def _drain(
+        self, sql: str, result: PGresult | None = None, heard: Callable[[PGresult], None] | None = None
+    ) -> PGresult | None:
+        """Reads to the end, so that the connection can be used again, and gives the last result; `heard` has all.
 
         Raises the error of the first result that is one.
         """
@@ -151,6 +161,8 @@ class Exchange:
                     self._check(result, sql)
                 except GaiaopsError as error:
                     failure = failure or error
+                if heard is not None:
+                    heard(result)
                 last = result
                 result = self._result()
         except LostServerError:

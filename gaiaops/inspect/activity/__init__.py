@@ -1,0 +1,1 @@
+"""What runs on a server, and who waits for whom."""

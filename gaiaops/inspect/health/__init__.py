@@ -1,0 +1,1 @@
+"""Checks with a value, a threshold and a verdict."""

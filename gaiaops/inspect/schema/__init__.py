@@ -1,0 +1,1 @@
+"""The objects of a database: against the registry, and against another one's."""

@@ -1,0 +1,114 @@
+"""Questions about a running server: each is one round trip and a read-only transaction of its own, so that one which
+fails or takes too long takes nothing else with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from gaiaops.errors import ConnectError, GaiaopsError
+from gaiaops.postgres.connect import connect
+from gaiaops.postgres.stream import Exchange
+from gaiaops.registry.model import Timeouts
+from gaiaops.registry.urls import Url
+
+if TYPE_CHECKING:
+    import psycopg
+
+_LOCK_MS = 100  # nobody waits behind us for longer
+_CONNECT_MS = 3_000
+
+
+class Probe:
+    """An open connection. `version` is the server's, as 180006 for 18.6."""
+
+    def __init__(self, connection: psycopg.Connection, statement_ms: int) -> None:
+        self._connection = connection
+        self._statement_ms = statement_ms
+        self._exchange = Exchange(connection.pgconn, statement_ms)
+        self.version: int = connection.info.server_version
+
+    def ask(
+        self, sql: str, values: Mapping[str, object] | None = None, *, snapshot: bool = False
+    ) -> list[tuple[Any, ...]]:
+        """The rows of one of our own queries; the last one's where there are several, all in one `snapshot` then.
+
+        Names are looked up in pg_catalog alone, so that nothing of the database's own can stand in for them, and
+        what the server writes out is qualified (manual 5.10.6). Raises the error tree's errors; the connection can be
+        used again unless it is lost.
+        """
+        import psycopg
+        from psycopg.adapt import Transformer
+        from psycopg.pq import ExecStatus, TransactionStatus
+
+        text = psycopg.ClientCursor(self._connection).mogrify(sql, values) if values else sql
+        # A failed transaction is still open.
+        before = "ROLLBACK; " if self._connection.pgconn.transaction_status == TransactionStatus.INERROR else ""
+        level = "REPEATABLE READ" if snapshot else "READ COMMITTED"
+        answers = self._exchange.answers(
+            f"{before}BEGIN ISOLATION LEVEL {level} READ ONLY; SET LOCAL statement_timeout = {self._statement_ms};"
+            f" SET LOCAL lock_timeout = {_LOCK_MS}; SET LOCAL search_path = pg_catalog; SET LOCAL jit = off;"
+            f" {text.rstrip().rstrip(';')}; COMMIT"
+        )
+        rows = [answer for answer in answers if answer.status == ExecStatus.TUPLES_OK][-1]
+        transformer = Transformer(self._connection)
+        transformer.set_pgresult(rows)
+        return transformer.load_rows(0, rows.ntuples, tuple)
+
+    def cancel(self) -> None:
+        """Ends the running question, from any thread; bounded, and no error where there is none."""
+        from contextlib import suppress
+
+        with suppress(Exception):
+            self._connection.cancel_safe(timeout=1)
+
+
+def bounded(timeouts: Timeouts, statement_ms: int) -> Timeouts:
+    """The environment's bounds, tightened to what somebody on call waits for."""
+    return msgspec.structs.replace(
+        timeouts,
+        connect=min(timeouts.connect, _CONNECT_MS),
+        statement=min(timeouts.statement or statement_ms, statement_ms),
+        lock=min(timeouts.lock or _LOCK_MS, _LOCK_MS),
+    )
+
+
+@contextmanager
+def probing(url: Url, timeouts: Timeouts, command: str, *, statement_ms: int = 1_000) -> Iterator[Probe]:
+    """A connection for questions, each with `statement_ms` at most; closed at the end, whatever happens.
+
+    Raises ConnectError where it cannot be opened.
+    """
+    from psycopg.pq import TransactionStatus
+
+    limits = bounded(timeouts, statement_ms)
+    with connect(url, limits, command) as connection:
+        probe = Probe(connection, limits.statement)
+        try:
+            yield probe
+        except BaseException:
+            if connection.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                probe.cancel()
+            raise
+
+
+def unseen(error: GaiaopsError) -> str:
+    """Why a question has no answer, in a few words.
+
+    >>> unseen(DeadlineError("statement timeout: cancelled after 1s"))
+    'statement timeout: cancelled after 1s'
+    """
+    if error.sqlstate == "42501":  # insufficient_privilege
+        return f"needs a privilege: {error.message.removesuffix(' (42501)')}"
+    return error.message
+
+
+def is_gone(error: GaiaopsError) -> bool:
+    """Whether the connection, and not only the question, failed."""
+    from gaiaops.errors import LostServerError
+
+    return isinstance(error, ConnectError | LostServerError) or error.sqlstate.startswith(("57P", "08"))
