@@ -53,6 +53,25 @@ def check(url: str, service_key: str, timeouts: Timeouts) -> None:
             raise error.failure.raised() from None
 
 
+def health(url: str, service_key: str, timeouts: Timeouts) -> tuple[float, str]:
+    """The time of one answer of `/auth/v1/health` in ms, and the version it names.
+
+    Raises ConnectError where it does not answer, or not with success.
+    """
+    with client(url, service_key, timeouts.connect, timeouts.connect) as http:
+        began = time.perf_counter()
+        response = http.get("/health")
+        latency = (time.perf_counter() - began) * 1000
+        # The gateway refuses a key before the service is asked: then it is the key that is wrong.
+        if not response.is_success and response.status_code not in _UNAUTHORISED:
+            raise ConnectError(f"Supabase Auth answered {response.status_code} ({url})", hint="is the project paused?")
+    try:
+        said = response.json()
+    except ValueError:  # something else answers there
+        raise ConnectError(f"what answers is not Supabase Auth ({url})", hint="check supabase.url") from None
+    return latency, str(said.get("version", "")) if isinstance(said, dict) else ""
+
+
 def headers(service_key: str) -> dict[str, str]:
     """What the server and the gateway before it want of an administrator."""
     return {"apikey": service_key, "Authorization": f"Bearer {service_key}"}

@@ -119,7 +119,8 @@ def run(main: Callable[..., Any], context: Context) -> int:
         signal.signal(ending, _terminated)
     code: int = ExitCode.OK
     try:
-        main(prog_name=PROGRAM, standalone_mode=False, obj=context)
+        given = main(prog_name=PROGRAM, standalone_mode=False, obj=context)
+        code = given if isinstance(given, int) else code  # click returns what Exit was raised with
     except Exception as error:
         code = _code_of(error, context)
     except KeyboardInterrupt:

@@ -14,13 +14,25 @@ import msgspec
 from gaiaops.errors import UsageError
 from gaiaops.registry import paths
 from gaiaops.registry.durations import parse_age, parse_duration
-from gaiaops.registry.model import Audit, Environment, Pin, Reference, Registry, Supabase, TableGroup, Timeouts
+from gaiaops.registry.model import (
+    Audit,
+    Environment,
+    Health,
+    Pin,
+    Reference,
+    Registry,
+    Supabase,
+    TableGroup,
+    Threshold,
+    Timeouts,
+)
 from gaiaops.registry.settings import Setting, Variables, read_variables, readable_by_others
 from gaiaops.registry.spec import (
     AuditSpec,
     CacheSpec,
     CleanupSpec,
     EnvironmentSpec,
+    HealthCheckSpec,
     PinSpec,
     ReferenceSpec,
     SupabaseSpec,
@@ -32,7 +44,7 @@ from gaiaops.registry.urls import POSTGRES_SCHEMES, REDIS_SCHEMES
 
 FILE_NAME = "environments.toml"
 RESERVED = ("all", "supabase")
-_SECTIONS = ("environments", "supabase", "tables", "cache", "references", "cleanup", "audit", "timeouts")
+_SECTIONS = ("environments", "supabase", "tables", "cache", "references", "cleanup", "audit", "health", "timeouts")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _KEY_PART = re.compile(r"\{(\w+)\.(\w+)(?::[1-9]\d*)?\}")
 _AT = re.compile(r" - at `\$\.?([^`]*)`$")
@@ -141,6 +153,7 @@ class _Reader:
             timeouts=self.timeouts(spec.timeouts, f"{path}.timeouts", base),
             pin=self.pin(spec.pin),
             agree=tuple(spec.agree),
+            health=_thresholds(spec.health),
         )
 
     def supabase(self, raw: object) -> Supabase:
@@ -178,6 +191,15 @@ class _Reader:
             except ValueError as error:
                 raise self.fail(f"audit.{name}", str(error)) from None
         return Audit(**ages, agree=tuple(spec.agree), access_keys=spec.access_keys)
+
+    def health(self, raw: object) -> Health:
+        tables = dict(self.convert(raw, "health", dict[str, Any]))
+        timeout = self.convert(tables.pop("timeout", "1s"), "health.timeout", str)
+        specs = {name: self.convert(table, f"health.{name}", HealthCheckSpec) for name, table in tables.items()}
+        try:
+            return Health(max(1, parse_duration(timeout)), _thresholds(specs))
+        except ValueError as error:
+            raise self.fail("health.timeout", str(error)) from None
 
     def _check_templates(self, keys: Iterable[str], path: str) -> None:
         for i, key in enumerate(keys):
@@ -220,7 +242,12 @@ def parse(file: Path, raw: Mapping[str, Any], variables: Variables) -> Registry:
         user_keys=tuple(cache.user_keys),
         protected=tuple(reader.cleanup(raw.get("cleanup", {})).protected),
         audit=reader.audit(raw.get("audit", {})),
+        health=reader.health(raw.get("health", {})),
     )
+
+
+def _thresholds(specs: Mapping[str, HealthCheckSpec]) -> dict[str, Threshold]:
+    return {name: Threshold(spec.warn, spec.critical, spec.off) for name, spec in specs.items()}
 
 
 def _check_unique(reader: _Reader, environments: tuple[Environment, ...]) -> None:

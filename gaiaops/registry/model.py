@@ -27,8 +27,23 @@ class Pin(msgspec.Struct, frozen=True):
     database: str | None = None
 
 
+class Threshold(msgspec.Struct, frozen=True):
+    """What the registry says of a health check: thresholds as they are written there, None where it says nothing."""
+
+    warn: float | str | None = None
+    critical: float | str | None = None
+    off: bool = False
+
+
+class Health(msgspec.Struct, frozen=True):
+    """How long a health check may take, in milliseconds, and thresholds by the check's name."""
+
+    timeout: int = 1_000
+    thresholds: dict[str, Threshold] = {}
+
+
 class Environment(msgspec.Struct, frozen=True):
-    """One environment of the platform."""
+    """One environment of the platform; `health` are thresholds of its own."""
 
     name: str
     aliases: tuple[str, ...]
@@ -40,6 +55,7 @@ class Environment(msgspec.Struct, frozen=True):
     timeouts: Timeouts
     pin: Pin
     agree: tuple[str, ...] = ()
+    health: dict[str, Threshold] = {}
 
     def postgres_url(self) -> Url:
         """The primary's connection string. Raises UsageError where a secret is missing."""
@@ -115,6 +131,7 @@ class Registry(msgspec.Struct, frozen=True):
     user_keys: tuple[str, ...] = ()
     protected: tuple[str, ...] = ()
     audit: Audit = Audit()
+    health: Health = Health()
 
     @property
     def tags(self) -> dict[str, str]:

@@ -32,6 +32,14 @@ class PinSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     database: str | None = None
 
 
+class HealthCheckSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """One `[health.CHECK]`: thresholds instead of the check's own: a number, a text with a unit, or "never"."""
+
+    warn: float | str | None = None
+    critical: float | str | None = None
+    off: bool = False
+
+
 class EnvironmentSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """One `[environments.NAME]` table."""
 
@@ -44,6 +52,7 @@ class EnvironmentSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     timeouts: TimeoutsSpec = TimeoutsSpec()
     pin: PinSpec = PinSpec()
     agree: list[str] = []
+    health: dict[str, HealthCheckSpec] = {}
 
 
 class SupabaseSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

@@ -37,6 +37,7 @@ def _database(state: State, environment: str | None) -> None:
             seed.create_platform_schema(connection)
             seed.seed_environment(connection, environment, state.users)
             connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+            connection.execute("SELECT pg_stat_statements_reset()")  # filling it is none of the platform's work
 
 
 def caches(state: State) -> None:

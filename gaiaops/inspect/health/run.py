@@ -1,0 +1,175 @@
+"""Makes all checks of all servers at once, each server in a thread of its own, and waits for none of them too long."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+
+import msgspec
+
+from gaiaops.auth import api
+from gaiaops.cache import connect as cache_connect
+from gaiaops.cache.vitals import vitals
+from gaiaops.errors import DeadlineError, GaiaopsError, UsageError, located
+from gaiaops.inspect.health import checks, limits, postgres, redis
+from gaiaops.inspect.health.checks import Measured, Result, Spec, Verdict
+from gaiaops.postgres import probe as probes
+from gaiaops.registry.model import Environment, Registry, Timeouts
+
+SHARED = "supabase"
+_BUDGET_S = 10.0  # for all checks of one server; connecting has its own bound before it
+_PATIENCE_S = 5.0  # a server that stopped answering in the middle of a check is left alone then
+
+
+class Report(msgspec.Struct):
+    """Results in the order of the registry and of the checks, and the errors of the servers that failed."""
+
+    results: list[Result]
+    errors: list[GaiaopsError]
+
+
+class _Part:
+    """One server of one environment: its checks, and what is known of them so far."""
+
+    def __init__(self, environment: str, specs: Iterable[Spec], work: Callable[[_Part], None]) -> None:
+        self.environment = environment
+        self.specs = tuple(specs)
+        self.work = work
+        self.measured: dict[str, Measured] = {}
+        self.error: GaiaopsError | None = None
+        self.bug: Exception | None = None
+        self.end = 0.0
+
+    def emit(self, check: str, measured: Measured) -> None:
+        self.measured[check] = measured
+
+    def run(self, done: queue.Queue[_Part]) -> None:
+        try:
+            with located(self.environment):
+                self.work(self)
+        except GaiaopsError as error:
+            self.error = error
+        except Exception as error:
+            self.bug = error
+        finally:
+            done.put(self)
+
+    def others(self) -> Iterable[Spec]:
+        """The checks that come after whether the server is reachable, as long as there is time."""
+        for spec in self.specs:
+            if not spec.name.endswith("reachable"):
+                if time.monotonic() > self.end:
+                    self.emit(spec.name, Measured(unseen=f"the time for all checks was up ({_BUDGET_S:.0f} s)"))
+                else:
+                    yield spec
+
+    def results(self) -> list[Result]:
+        """All checks; those that were not made say why."""
+        found = dict(self.measured)
+        error = self.error
+        if error is not None:
+            why = error.message
+            level = Verdict.OK if isinstance(error, UsageError) else Verdict.CRITICAL
+            lost = Measured(None, "" if level is Verdict.OK else why, (), why if level is Verdict.OK else "", level,
+                            next=_next(error))  # fmt: skip
+            found.update({spec.name: lost for spec in self.specs if spec.name.endswith("reachable")})
+        missing = Measured(unseen="could not be reached" if error else "not measured")
+        return [checks.judged(self.environment, spec, found.get(spec.name, missing)) for spec in self.specs]
+
+
+def _next(error: GaiaopsError) -> str:
+    """An error's hint names the environment as ENV."""
+    return error.hint.replace("ENV", "{env}")
+
+
+def run(registry: Registry, chosen: Sequence[Environment]) -> Report:
+    """All checks of these environments and of the auth project that they share.
+
+    Raises UsageError for a bad threshold; a server that cannot be reached is part of the report.
+    """
+    parts = _parts(registry, chosen)
+    done: queue.Queue[_Part] = queue.Queue()
+    connecting = max((min(env.timeouts.connect, 3_000) for env in chosen), default=3_000) / 1000
+    end = time.monotonic() + connecting + _BUDGET_S
+    for part in parts:
+        part.end = end
+        threading.Thread(target=part.run, args=(done,), daemon=True).start()
+    waiting = set(parts)
+    while waiting and (left := end + _PATIENCE_S - time.monotonic()) > 0:
+        try:
+            part = done.get(timeout=left)
+        except queue.Empty:
+            break
+        if part.bug is not None:
+            raise part.bug
+        waiting.discard(part)
+    for part in waiting:
+        part.error = DeadlineError("the server stopped answering", environment=part.environment)
+    report = Report([result for part in parts for result in part.results()], [])
+    for part in parts:
+        # One environment's report is whole without a project that its user has no key for.
+        shared = part.environment == SHARED and len(chosen) == 1 and isinstance(part.error, UsageError)
+        if part.error is not None and not shared:
+            report.errors.append(part.error)
+    return report
+
+
+def _parts(registry: Registry, chosen: Sequence[Environment]) -> list[_Part]:
+    parts = []
+    timeout = registry.health.timeout
+    for env in chosen:
+        specs = limits.of_environment(registry, env)
+        mine = [spec for spec in specs if spec.server == "postgres"]
+        parts.append(_Part(env.name, mine, partial(_postgres, env=env, timeout=timeout)))
+        if env.redis is not None:
+            mine = [spec for spec in specs if spec.server == "redis"]
+            parts.append(_Part(env.name, mine, partial(_redis, env=env, timeout=timeout)))
+    if registry.supabase is not None:
+        mine = [spec for spec in limits.of_environment(registry, None) if spec.server == "auth"]
+        parts.append(_Part(SHARED, mine, partial(_auth, registry=registry)))
+    return [part for part in parts if part.specs]
+
+
+def _postgres(part: _Part, env: Environment, timeout: int) -> None:
+    with probes.probing(env.postgres_url(), env.timeouts, "health", statement_ms=timeout) as probe:
+        part.emit("reachable", postgres.reachable(probe))
+        for spec in part.others():
+            try:
+                measured = postgres.measure(probe, spec.name)
+            except GaiaopsError as error:
+                if probes.is_gone(error):
+                    raise
+                measured = Measured(unseen=probes.unseen(error))
+            part.emit(spec.name, measured)
+
+
+def _redis(part: _Part, env: Environment, timeout: int) -> None:
+    url = env.redis_url()
+    if url is None:
+        return
+    with cache_connect.connect(url, probes.bounded(env.timeouts, timeout)) as client:
+        seen = vitals(client)
+    part.emit("redis-reachable", redis.reachable(seen.latency_ms, seen.info))
+    for spec in part.others():
+        part.emit(spec.name, Measured(unseen=seen.unseen) if seen.unseen else redis.measure(spec.name, seen.info))
+
+
+def _auth(part: _Part, registry: Registry) -> None:
+    project = registry.supabase
+    if project is None:
+        return
+    bound = min(registry.environments[0].timeouts.connect, 3_000)
+    timeouts = Timeouts(connect=bound, statement=bound)
+    url, key = project.url.get(), project.service_key.get()
+    latency, version = api.health(url, key, timeouts)
+    part.emit("auth-reachable", Measured(latency, f"Supabase Auth {version}".rstrip()))
+    for spec in part.others():
+        try:
+            api.check(url, key, timeouts)
+        except GaiaopsError as error:
+            part.emit(spec.name, Measured(1.0, error.message, next=_next(error)))
+        else:
+            part.emit(spec.name, Measured(0.0, "the service key was accepted"))
