@@ -73,6 +73,10 @@ class DeadlineError(GaiaopsError):
     code = ExitCode.TIMEOUT
 
 
+class NoAnswerError(DeadlineError):
+    """The server said nothing at all: what it is doing is not known, and the connection cannot be used again."""
+
+
 class RefusedError(GaiaopsError):
     """Refused for safety; nothing was changed."""
 

@@ -53,6 +53,7 @@ def _lines(result: Result, *, color: bool) -> list[str]:
         limit = thresholds(result)
         lines += [f"{'':>11}{limit}"] if limit and result.value is not None else []
         lines += [f"{'':>11}next: {safe(result.next)}"] if result.next else []
+        lines += [f"{'':>11}then: {safe(result.then)};"] if result.then else []
     return lines
 
 
@@ -108,6 +109,7 @@ def document(results: Sequence[Result]) -> dict[str, Any]:
                 "message": result.text,
                 "details": list(result.details),
                 "next": result.next,
+                "then": result.then,
             }
             for result in results
         ]

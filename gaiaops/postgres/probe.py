@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gaiaops.errors import ConnectError, GaiaopsError
+from gaiaops.errors import ConnectError, GaiaopsError, LostServerError, NoAnswerError
 from gaiaops.postgres.connect import connect
 from gaiaops.postgres.stream import Exchange
 from gaiaops.registry.model import Timeouts
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _LOCK_MS = 100  # nobody waits behind us for longer
 _CONNECT_MS = 3_000
+_GRACE_MS = 1_000  # the server's own timeout should speak first
+_IDLE_MS = 60_000
 
 
 class Probe:
@@ -29,7 +31,8 @@ class Probe:
     def __init__(self, connection: psycopg.Connection, statement_ms: int) -> None:
         self._connection = connection
         self._statement_ms = statement_ms
-        self._exchange = Exchange(connection.pgconn, statement_ms)
+        self._exchange = Exchange(connection.pgconn, statement_ms, _GRACE_MS)
+        self._in_snapshot = False
         self.version: int = connection.info.server_version
 
     def ask(
@@ -47,17 +50,41 @@ class Probe:
 
         text = psycopg.ClientCursor(self._connection).mogrify(sql, values) if values else sql
         # A failed transaction is still open.
-        before = "ROLLBACK; " if self._connection.pgconn.transaction_status == TransactionStatus.INERROR else ""
-        level = "REPEATABLE READ" if snapshot else "READ COMMITTED"
-        answers = self._exchange.answers(
-            f"{before}BEGIN ISOLATION LEVEL {level} READ ONLY; SET LOCAL statement_timeout = {self._statement_ms};"
-            f" SET LOCAL lock_timeout = {_LOCK_MS}; SET LOCAL search_path = pg_catalog; SET LOCAL jit = off;"
-            f" {text.rstrip().rstrip(';')}; COMMIT"
-        )
+        failed = self._connection.pgconn.transaction_status == TransactionStatus.INERROR
+        text = text.rstrip().rstrip(";")
+        if self._in_snapshot:
+            before = "ROLLBACK TO question; " if failed else ""
+            script = f"{before}SAVEPOINT question; {text}; ROLLBACK TO question; RELEASE question"
+        else:
+            script = f"{'ROLLBACK; ' if failed else ''}{self._begin(snapshot)}; {text}; COMMIT"
+        answers = self._exchange.answers(script)
         rows = [answer for answer in answers if answer.status == ExecStatus.TUPLES_OK][-1]
         transformer = Transformer(self._connection)
         transformer.set_pgresult(rows)
         return transformer.load_rows(0, rows.ntuples, tuple)
+
+    def _begin(self, snapshot: bool) -> str:
+        level = "REPEATABLE READ" if snapshot else "READ COMMITTED"
+        return (
+            f"BEGIN ISOLATION LEVEL {level} READ ONLY; SET LOCAL statement_timeout = {self._statement_ms};"
+            f" SET LOCAL lock_timeout = {_LOCK_MS}; SET LOCAL search_path = pg_catalog; SET LOCAL jit = off"
+        )
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """All questions within see the same moment. Each still stands alone: it gives back its locks when it is
+        answered, and one that fails takes nothing with it (savepoints)."""
+        from psycopg.pq import TransactionStatus
+
+        idle = f"SET LOCAL idle_in_transaction_session_timeout = {_IDLE_MS}"  # where we are stopped (Ctrl-Z)
+        self._exchange.answers(f"{self._begin(snapshot=True)}; {idle}")
+        self._in_snapshot = True
+        try:
+            yield
+        finally:
+            self._in_snapshot = False
+            if self._connection.pgconn.transaction_status in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
+                self._exchange.answers("ROLLBACK")
 
     def cancel(self) -> None:
         """Ends the running question, from any thread; bounded, and no error where there is none."""
@@ -93,12 +120,14 @@ def probing(url: Url, timeouts: Timeouts, command: str, *, statement_ms: int = 1
         except BaseException:
             if connection.pgconn.transaction_status == TransactionStatus.ACTIVE:
                 probe.cancel()
+                connection.close()  # what is still on its way is nobody's
             raise
 
 
 def unseen(error: GaiaopsError) -> str:
     """Why a question has no answer, in a few words.
 
+    >>> from gaiaops.errors import DeadlineError
     >>> unseen(DeadlineError("statement timeout: cancelled after 1s"))
     'statement timeout: cancelled after 1s'
     """
@@ -109,6 +138,4 @@ def unseen(error: GaiaopsError) -> str:
 
 def is_gone(error: GaiaopsError) -> bool:
     """Whether the connection, and not only the question, failed."""
-    from gaiaops.errors import LostServerError
-
-    return isinstance(error, ConnectError | LostServerError) or error.sqlstate.startswith(("57P", "08"))
+    return isinstance(error, ConnectError | LostServerError | NoAnswerError) or error.sqlstate.startswith(("57P", "08"))

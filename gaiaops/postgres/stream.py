@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gaiaops.errors import DeadlineError, GaiaopsError, LostServerError, RefusedError
+from gaiaops.errors import GaiaopsError, LostServerError, NoAnswerError, RefusedError
 from gaiaops.postgres import copytext
 from gaiaops.postgres.failures import lost_connection, statement_failure
 from gaiaops.postgres.wire import Column, Encoder, Row, Wire, encoder
@@ -54,12 +54,13 @@ class Result(msgspec.Struct):
 class Exchange:
     """One connection's conversation with the server, every wait bounded and open to Ctrl-C."""
 
-    def __init__(self, pgconn: PGconn, statement_timeout_ms: int) -> None:
+    def __init__(self, pgconn: PGconn, statement_timeout_ms: int, grace_ms: int = _GRACE_MS) -> None:
         from psycopg import pq
 
         self._pq = pq
         self._pgconn = pgconn
         self._timeout_ms = statement_timeout_ms
+        self._grace_ms = grace_ms
         self._started = time.monotonic()
         self._poll = select.poll()
         self._poll.register(pgconn.socket, select.POLLIN)
@@ -323,10 +324,10 @@ class Exchange:
             raise lost_connection(str(error)) from None
 
     def _left_ms(self) -> float | None:
-        return max(0.0, self._timeout_ms + _GRACE_MS - self._elapsed_ms()) if self._timeout_ms else None
+        return max(0.0, self._timeout_ms + self._grace_ms - self._elapsed_ms()) if self._timeout_ms else None
 
-    def _no_answer(self) -> DeadlineError:
-        return DeadlineError(
+    def _no_answer(self) -> NoAnswerError:
+        return NoAnswerError(
             f"no answer from the server after {show_duration(self._timeout_ms)}",
             hint="give it more with --timeout, or look: gaiaops activity ENV",
         )

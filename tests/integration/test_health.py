@@ -138,9 +138,9 @@ def test_each_trouble_is_named(fresh_url: str, tmp_path: Path) -> None:
     }
     assert results["blocked"].value == 2
     assert results["dead-rows"].value == pytest.approx(200, abs=1)
-    assert results["dead-rows"].next.endswith("VACUUM (ANALYZE) public.bloat")
+    assert results["dead-rows"].then == "VACUUM (ANALYZE) public.bloat"
     assert "autovacuum is off" in results["dead-rows"].details[0]
-    assert results["invalid-indexes"].next.endswith("REINDEX INDEX CONCURRENTLY public.twins_once")
+    assert results["invalid-indexes"].then == "REINDEX INDEX CONCURRENTLY public.twins_once"
     assert any('public."Children" ("Parent")' in line for line in results["unindexed-foreign-keys"].details)
     assert any("pg_sleep" in line for line in results["slow-statements"].details)
     # The table that the chain holds is left out of the sizes, which do not wait for it.
@@ -260,8 +260,8 @@ def test_a_check_that_takes_too_long_is_unknown(fresh_url: str, tmp_path: Path) 
 def test_no_query_takes_more_than_access_share(fresh_url: str, query: str) -> None:
     text = (files("gaiaops.postgres") / "queries" / query).read_text(encoding="utf-8").replace("SCHEMA", "public")
     with psycopg.connect(fresh_url) as connection:
-        if query == "health_checkpoints.sql":  # for servers before 17
-            text = "SELECT num_timed, num_requested FROM pg_stat_checkpointer"
+        if query == "health_checkpoints.sql":
+            text = postgres.checkpoints_sql(connection.info.server_version)
         connection.execute(text, {"now": None} if "%(now)s" in text else None)
         modes = connection.execute("SELECT DISTINCT mode FROM pg_locks WHERE pid = pg_backend_pid()").fetchall()
     assert {mode for (mode,) in modes} <= {"AccessShareLock", "ExclusiveLock"}  # the latter is its own virtualxid
@@ -299,3 +299,11 @@ def test_a_redis_that_cannot_save_and_one_whose_primary_is_gone(sandbox: Sandbox
 def test_good_but_not_all_seen_is_unknown() -> None:
     assert verdict(BY_NAME["blocked"], Measured(0.0, unseen="needs pg_monitor")) is Verdict.UNKNOWN
     assert verdict(BY_NAME["blocked"], Measured(3.0, unseen="needs pg_monitor")) is Verdict.WARN
+
+
+def test_checkpoints_that_nobody_requested_for_wal() -> None:
+    """CREATE DATABASE requests one too: 20 of them, and next to no WAL, are none of max_wal_size's."""
+    gigabyte = float(1 << 30)
+    quiet, pressed = (postgres.checkpoints([(5, 20, wal, gigabyte)]) for wal in (1e6, 20 * gigabyte))
+    spec = BY_NAME["checkpoints"]
+    assert [verdict(spec, one) for one in (quiet, pressed)] == [Verdict.OK, Verdict.WARN]

@@ -37,7 +37,8 @@ class Measured(msgspec.Struct, frozen=True):
     """What a check saw.
 
     `value` is None where there is nothing to measure (`text` says why). `unseen` says what could not be seen: then a
-    good value proves nothing. `floor` is the least verdict, whatever the value. `next` overrides the check's command.
+    good value proves nothing. `floor` is the least verdict, whatever the value. `next` is a command instead of the
+    check's, `then` what to type in it.
     """
 
     value: float | None = None
@@ -46,6 +47,7 @@ class Measured(msgspec.Struct, frozen=True):
     unseen: str = ""
     floor: Verdict = Verdict.OK
     next: str = ""
+    then: str = ""
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -63,6 +65,7 @@ class Result(msgspec.Struct, frozen=True):
     text: str
     details: tuple[str, ...]
     next: str
+    then: str
 
 
 _MINUTE, _DAY, _GB = 60, 86_400, 1 << 30
@@ -103,7 +106,7 @@ ALL = (
     Spec("unindexed-foreign-keys", "postgres", "foreign keys", 1, None, _PSQL),
     Spec("size", "postgres", "bytes", None, None, "gaiaops view {env}"),
     Spec("slow-statements", "postgres", "statements", 1, None, _SLOWEST),
-    Spec("checkpoints", "postgres", "% requested", 50, None, _query("SHOW max_wal_size")),
+    Spec("checkpoints", "postgres", "% by WAL", 50, None, _query("SHOW max_wal_size")),
     Spec("archiver", "postgres", "failures", None, 1, _query("TABLE pg_stat_archiver", down=True)),
     Spec("redis-reachable", "redis", "ms", 200, 1_000, "gaiaops envs {env} --check"),
     Spec("redis-memory", "redis", "%", 85, 95, "gaiaops cache {env}"),
@@ -156,6 +159,7 @@ def judged(environment: str, spec: Spec, measured: Measured) -> Result:
         text="; ".join(filter(None, (measured.text, measured.unseen))),
         details=measured.details,
         next=(measured.next or spec.next).replace("{env}", environment),
+        then=measured.then,
     )
 
 

@@ -19,7 +19,8 @@ Rows = Sequence[Sequence[Any]]
 _SHOWN = 5
 _NEEDS_MONITOR = "needs pg_monitor"
 # Fewer say nothing.
-_FEW_BLOCKS, _FEW_CHECKPOINTS = 10_000, 10
+_FEW_BLOCKS, _FEW_CHECKPOINTS = 100_000, 10
+_BEHIND, _FAR_BEHIND = 64 << 20, 1 << 30  # bytes of WAL
 
 
 def measure(probe: Probe, check: str, *, now: str | None = None) -> Measured:
@@ -27,9 +28,7 @@ def measure(probe: Probe, check: str, *, now: str | None = None) -> Measured:
     if check == "slow-statements":
         return slow_statements(probe)
     query, read = _QUERIES[check]
-    if check == "checkpoints" and probe.version >= 170_000:
-        return read(probe.ask("SELECT num_timed, num_requested FROM pg_stat_checkpointer"))
-    sql = queries.load(query)
+    sql = checkpoints_sql(probe.version) if check == "checkpoints" else queries.load(query)
     return read(probe.ask(sql, {"now": now} if "%(now)s" in sql else None))
 
 
@@ -119,14 +118,18 @@ def replication_lag(rows: Rows) -> Measured:
     if not rows:
         return Measured(None, "no replica is connected")
     unseen = _NEEDS_MONITOR if any(state is None for _, _, state, _, _ in rows) else ""
-    floor = Verdict.CRITICAL if any(state == "not streaming" for _, _, state, _, _ in rows) else Verdict.OK
+    behind = max(size or 0.0 for _, _, _, size, _ in rows)
+    # A replica that has stopped replaying keeps the last replay_lag that it measured: the bytes tell.
+    floor = Verdict.CRITICAL if behind >= _FAR_BEHIND else Verdict.WARN if behind >= _BEHIND else Verdict.OK
+    if any(state == "not streaming" for _, _, state, _, _ in rows):
+        floor = Verdict.CRITICAL
     details = tuple(
-        f"{name}: {state or '?'}" + ("" if size is None else f", {number(size)} bytes behind")
+        f"{name}: {state or '?'}" + ("" if size is None else f", {number(size / 2**20)} MB behind")
         for _, name, state, size, _ in rows
     )
-    text = "this server does not stream from a primary" if floor else count(len(rows), "replica")
-    if rows[-1][0] == "self" and not floor:
-        text = "this server is a replica"
+    text = count(len(rows), "replica")
+    if rows[-1][0] == "self":
+        text = "this server is a replica" + (" and does not stream" if rows[-1][2] == "not streaming" else "")
     return Measured(max(seconds or 0.0 for *_, seconds in rows), text, details, unseen, floor)
 
 
@@ -136,7 +139,7 @@ def replication_slots(rows: Rows) -> Measured:
         return Measured(None, "no slots")
     floors = {"lost": Verdict.CRITICAL, "unreserved": Verdict.CRITICAL}
     floor = max(floors.get(status, Verdict.OK) for _, _, status, _ in rows)
-    held = [f"{name}: {'active' if active else 'not active'}, {status or '?'}, holds {number(size or 0)} bytes"
+    held = [f"{name}: {'active' if active else 'not active'}, {status or '?'}, holds {number((size or 0) / 2**20)} MB"
             for name, active, status, size in rows]  # fmt: skip
     return Measured(max(size or 0.0 for *_, size in rows), count(len(rows), "slot"), tuple(held[:_SHOWN]), "", floor)
 
@@ -148,13 +151,27 @@ def transaction_id_age(rows: Rows) -> Measured:
     return Measured(percent, f"{which} of {name}", details)
 
 
+def checkpoints_sql(version: int) -> str:
+    """health_checkpoints for a server's version: the counters moved in 17, pg_stat_wal came with 14."""
+    counters = "SELECT num_timed, num_requested FROM pg_stat_checkpointer"
+    if version < 170_000:
+        counters = "SELECT checkpoints_timed, checkpoints_req FROM pg_stat_bgwriter"
+    wal = "SELECT wal_bytes FROM pg_stat_wal"
+    if version < 140_000:
+        wal = "SELECT pg_wal_lsn_diff(coalesce(pg_last_wal_replay_lsn(), pg_current_wal_lsn()), '0/0')"
+    return queries.load("health_checkpoints").replace("(COUNTERS)", f"({counters})").replace("(WAL)", f"({wal})")
+
+
 def checkpoints(rows: Rows) -> Measured:
-    """(timed, requested)."""
-    timed, requested = (int(value or 0) for value in rows[0])
+    """Rows of health_checkpoints. Backups, restarts and CREATE DATABASE request checkpoints too: as many as the WAL
+    accounts for are due to it. It begins one after a third to a half of max_wal_size (manual 28.5)."""
+    timed, requested = (int(value or 0) for value in rows[0][:2])
+    wal, most = rows[0][2:]
     if timed + requested < _FEW_CHECKPOINTS:
         return Measured(None, f"too few to tell ({timed + requested})")
-    details = ("requested: max_wal_size was reached before checkpoint_timeout",)
-    return Measured(100 * requested / (timed + requested), f"{requested:,} of {timed + requested:,}", details)
+    due = min(requested, 3 * (wal or 0.0) / most)
+    details = ("max_wal_size was reached before checkpoint_timeout",)
+    return Measured(100 * due / (timed + requested), f"{due:,.0f} of {timed + requested:,}", details)
 
 
 def archiver(rows: Rows) -> Measured:
@@ -174,7 +191,9 @@ def slow_statements(probe: Probe) -> Measured:
     found = probe.ask("SELECT quote_ident(nspname) FROM pg_extension AS e JOIN pg_namespace AS n ON n.oid ="
                       " e.extnamespace WHERE extname = 'pg_stat_statements'")  # fmt: skip
     if not found:
-        return Measured(unseen=missing, next="gaiaops connect {env} --write")
+        return Measured(
+            unseen=missing, next="gaiaops connect {env} --write", then="CREATE EXTENSION pg_stat_statements"
+        )
     try:
         rows = probe.ask(queries.load("health_slow_statements").replace("SCHEMA", found[0][0]))
     except GaiaopsError as error:

@@ -13,7 +13,7 @@ import msgspec
 from gaiaops.auth import api
 from gaiaops.cache import connect as cache_connect
 from gaiaops.cache.vitals import vitals
-from gaiaops.errors import DeadlineError, GaiaopsError, UsageError, located
+from gaiaops.errors import GaiaopsError, NoAnswerError, UsageError, located
 from gaiaops.inspect.health import checks, limits, postgres, redis
 from gaiaops.inspect.health.checks import Measured, Result, Spec, Verdict
 from gaiaops.postgres import probe as probes
@@ -81,8 +81,8 @@ class _Part:
 
 
 def _next(error: GaiaopsError) -> str:
-    """An error's hint names the environment as ENV."""
-    return error.hint.replace("ENV", "{env}")
+    """An error's hint, which names the environment as ENV; the check's own where it speaks of another command."""
+    return "" if isinstance(error, NoAnswerError) else error.hint.replace("ENV", "{env}")
 
 
 def run(registry: Registry, chosen: Sequence[Environment]) -> Report:
@@ -107,7 +107,7 @@ def run(registry: Registry, chosen: Sequence[Environment]) -> Report:
             raise part.bug
         waiting.discard(part)
     for part in waiting:
-        part.error = DeadlineError("the server stopped answering", environment=part.environment)
+        part.error = NoAnswerError("the server stopped answering", environment=part.environment)
     report = Report([result for part in parts for result in part.results()], [])
     for part in parts:
         # One environment's report is whole without a project that its user has no key for.

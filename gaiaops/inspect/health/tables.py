@@ -10,7 +10,6 @@ from gaiaops.inspect.health.words import age, count, number
 
 Rows = Sequence[Sequence[Any]]
 _SHOWN = 5
-_WRITE = "in gaiaops connect {env} --write: "
 
 
 def dead_rows(rows: Rows) -> Measured:
@@ -23,7 +22,7 @@ def dead_rows(rows: Rows) -> Measured:
         for name, live, dead, _, idle, ever, off in bloated[:_SHOWN]
     )
     worst = bloated[0]
-    return Measured(worst[2] / max(1, worst[1]), worst[0], details, next=f"{_WRITE}VACUUM (ANALYZE) {worst[0]}")
+    return Measured(worst[2] / max(1, worst[1]), worst[0], details, then=f"VACUUM (ANALYZE) {worst[0]}")
 
 
 def last_vacuum(rows: Rows) -> Measured:
@@ -35,7 +34,7 @@ def last_vacuum(rows: Rows) -> Measured:
                     in waiting[:_SHOWN])  # fmt: skip
     return Measured(
         waiting[0][4], count(len(waiting), "table needs one", "tables need one"), details,
-        next=f"{_WRITE}VACUUM (ANALYZE) {waiting[0][0]}",
+        then=f"VACUUM (ANALYZE) {waiting[0][0]}",
     )  # fmt: skip
 
 
@@ -50,7 +49,7 @@ def invalid_indexes(rows: Rows) -> Measured:
         return Measured(0.0, "none")
     index, _, whole = rows[0]
     mend = f"REINDEX INDEX CONCURRENTLY {index}" if whole else f"ATTACH an index of each partition to {index}"
-    return Measured(float(len(rows)), _more(len(rows)), details, next=f"{_WRITE}{mend}")
+    return Measured(float(len(rows)), _more(len(rows)), details, then=mend)
 
 
 def unindexed_keys(rows: Rows) -> Measured:
@@ -58,8 +57,8 @@ def unindexed_keys(rows: Rows) -> Measured:
     details = tuple(f"{child} ({columns}), about {estimate:,} rows" for child, columns, estimate in rows[:_SHOWN])
     if not rows:
         return Measured(0.0, "none")
-    mend = f"{_WRITE}CREATE INDEX CONCURRENTLY ON {rows[0][0]} ({rows[0][1]})"
-    return Measured(float(len(rows)), _more(len(rows)), details, next=mend)
+    mend = f"CREATE INDEX CONCURRENTLY ON {rows[0][0]} ({rows[0][1]})"
+    return Measured(float(len(rows)), _more(len(rows)), details, then=mend)
 
 
 def sizes(rows: Rows) -> Measured:
