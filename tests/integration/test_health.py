@@ -209,10 +209,10 @@ def test_an_hour_idle_in_transaction(fresh_url: str) -> None:
         idle.execute("SELECT 1 FROM users")
         for later, expected in ((2, Verdict.OK), (90, Verdict.WARN), (3600, Verdict.CRITICAL)):
             now = (datetime.now(UTC) + timedelta(seconds=later)).isoformat()
-            found = postgres.measure(probe, "idle-in-transaction", now=now)
+            found = postgres.Look(probe, now=now).measure("idle-in-transaction")
             assert verdict(BY_NAME["idle-in-transaction"], found) is expected
             assert str(idle.info.backend_pid) in found.details[0]
-        oldest = postgres.measure(probe, "oldest-transaction", now=now)
+        oldest = postgres.Look(probe, now=now).measure("oldest-transaction")
         assert verdict(BY_NAME["oldest-transaction"], oldest) is Verdict.CRITICAL
 
 

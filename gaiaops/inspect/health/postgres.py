@@ -23,13 +23,23 @@ _FEW_BLOCKS, _FEW_CHECKPOINTS = 100_000, 10
 _BEHIND, _FAR_BEHIND = 64 << 20, 1 << 30  # bytes of WAL
 
 
-def measure(probe: Probe, check: str, *, now: str | None = None) -> Measured:
-    """What a check sees. `now` is a moment to take for the server's clock. Raises the error tree's errors."""
-    if check == "slow-statements":
-        return slow_statements(probe)
-    query, read = _QUERIES[check]
-    sql = checkpoints_sql(probe.version) if check == "checkpoints" else queries.load(query)
-    return read(probe.ask(sql, {"now": now} if "%(now)s" in sql else None))
+class Look:
+    """One look at a server: what two checks need is asked once. `now` is a moment to take for the server's clock."""
+
+    def __init__(self, probe: Probe, *, now: str | None = None) -> None:
+        self.probe = probe
+        self._now = now
+        self._rows: dict[str, Rows] = {}
+
+    def measure(self, check: str) -> Measured:
+        """What a check sees. Raises the error tree's errors."""
+        if check == "slow-statements":
+            return slow_statements(self.probe)
+        query, read = _QUERIES[check]
+        if query not in self._rows:
+            sql = checkpoints_sql(self.probe.version) if check == "checkpoints" else queries.load(query)
+            self._rows[query] = self.probe.ask(sql, {"now": self._now} if "%(now)s" in sql else None)
+        return read(self._rows[query])
 
 
 def reachable(probe: Probe) -> Measured:

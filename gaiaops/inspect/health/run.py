@@ -136,9 +136,10 @@ def _parts(registry: Registry, chosen: Sequence[Environment]) -> list[_Part]:
 def _postgres(part: _Part, env: Environment, timeout: int) -> None:
     with probes.probing(env.postgres_url(), env.timeouts, "health", statement_ms=timeout) as probe:
         part.emit("reachable", postgres.reachable(probe))
+        look = postgres.Look(probe)
         for spec in part.others():
             try:
-                measured = postgres.measure(probe, spec.name)
+                measured = look.measure(spec.name)
             except GaiaopsError as error:
                 if probes.is_gone(error):
                     raise
