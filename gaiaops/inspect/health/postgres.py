@@ -14,6 +14,7 @@ from gaiaops.inspect.health.checks import Measured, Verdict
 from gaiaops.inspect.health.words import age, count, number
 from gaiaops.postgres import queries
 from gaiaops.postgres.probe import Probe
+from gaiaops.postgres.secrets import masked
 
 Rows = Sequence[Sequence[Any]]
 _SHOWN = 5
@@ -95,7 +96,7 @@ def blocked(rows: Rows) -> Measured:
         front = ", ".join("a prepared transaction" if one == 0 else f"pid {one}" for one in dict.fromkeys(blockers))
         details.append(f"pid {pid} for {age(seconds)} behind {front}")
     pids = len({row[0] for row in rows})
-    return Measured(float(pids), f"{count(pids, 'session')}, the longest for {age(rows[0][2])}", tuple(details))
+    return Measured(float(pids), f"the longest for {age(rows[0][2])}", tuple(details))
 
 
 def _a_day(total: float, days: float) -> float:
@@ -212,7 +213,7 @@ def slow_statements(probe: Probe) -> Measured:
         if error.sqlstate == "42703":  # mean_exec_time came with 1.8, which is PostgreSQL 13's
             return Measured(unseen="pg_stat_statements is older than 1.8: ALTER EXTENSION pg_stat_statements UPDATE")
         raise
-    details = tuple(f"{number(mean)} ms, {calls:,} calls: {text}" for mean, calls, text in rows[:_SHOWN])
+    details = tuple(f"{number(mean)} ms, {calls:,} calls: {masked(text)}" for mean, calls, text in rows[:_SHOWN])
     return Measured(float(len(rows)), "" if rows else "none of 100 ms and more on average", details)
 
 
