@@ -6,15 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from gaiaops.errors import ConnectError, DeadlineError, StatementError
-from gaiaops.registry.durations import show_duration
+from gaiaops.cache.failures import failure
+from gaiaops.errors import UsageError
 from gaiaops.registry.model import Timeouts
 from gaiaops.registry.urls import Url
 
 if TYPE_CHECKING:
     from redis import Redis
 
-_HINT = "is the server up, or a tunnel needed?"
+_FALSE = ("0", "false", "no", "n", "")
+_SWITCHES = ("ssl_check_hostname", "ssl_validate_ocsp", "ssl_validate_ocsp_stapled")
 
 
 @contextmanager
@@ -26,54 +27,64 @@ def connect(url: Url, timeouts: Timeouts) -> Iterator[Redis]:
     """
     import redis
 
-    where = url.address
     client = redis.Redis(**_arguments(url, timeouts))
     try:
         yield client
-    except redis.AuthenticationError:
-        raise ConnectError(f"Redis refused the password ({where})", hint="check it: gaiaops envs ENV") from None
-    except redis.BusyLoadingError:
-        raise ConnectError(f"Redis is loading its data ({where})", hint="try again in a moment") from None
-    except redis.TimeoutError:
-        waited = show_duration(timeouts.connect)
-        raise DeadlineError(f"no answer from Redis within {waited} ({where})", hint=_HINT) from None
-    except redis.ConnectionError as error:
-        raise ConnectError(f"Redis: {_reason(error)} ({where})", hint=_HINT) from None
     except redis.RedisError as error:
-        raise StatementError(f"Redis: {error} ({where})") from None
+        raise failure(error, url, timeouts) from None
     finally:
         client.close()
 
 
+def database_of(url: Url) -> int:
+    """The number of the database in a connection string. Raises UsageError where it is none."""
+    text = dict(url.options).get("db") or ("" if url.scheme == "unix" else url.database) or "0"
+    if not (text.isascii() and text.isdigit()):
+        raise UsageError(f'"{text}" is no database of Redis: they have numbers ({url.masked()})', hint="end it with /0")
+    return int(text)
+
+
 def _arguments(url: Url, timeouts: Timeouts) -> dict[str, Any]:
     """redis.Redis arguments; the parts are handed over one by one, so that any password works."""
+    import redis
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
     arguments: dict[str, Any] = {
         "username": url.user,
         "password": url.password,
+        "db": database_of(url),
         "socket_connect_timeout": timeouts.connect / 1000,
         "socket_timeout": timeouts.statement / 1000 or None,
-        "client_name": "gaiaops",
+        "redis_connect_func": _greet,
         # One more try, for a connection that was closed while it idled; the library's default goes on for seconds.
-        "retry": Retry(NoBackoff(), 1),
+        # Not for silence: that would wait twice as long.
+        "retry": Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
         "protocol": 2,  # RESP3 came with Redis 6 and not with every stand-in
     }
     if url.scheme == "unix":
-        return {**arguments, "unix_socket_path": url.path, "db": int(dict(url.options).get("db", 0))}
-    arguments |= {"host": url.host or "localhost", "port": int(url.port or 6379), "db": int(url.database or 0)}
+        return {**arguments, "unix_socket_path": url.path}
+    arguments |= {"host": url.host or "localhost", "port": int(url.port or 6379)}
     if url.scheme == "rediss":
-        arguments |= {"ssl": True, **{k: v for k, v in url.options if k.startswith("ssl_")}}
+        options = {k: v for k, v in url.options if k.startswith("ssl_")}
+        switches = {k: v.lower() not in _FALSE for k, v in options.items() if k in _SWITCHES}
+        # Older releases of redis-py did not check the name by default.
+        arguments |= {"ssl": True, "ssl_check_hostname": True, **options, **switches}
+        if arguments.get("ssl_cert_reqs") == "none":
+            arguments["ssl_check_hostname"] = False
     return arguments
 
 
-def _reason(error: Exception) -> str:
-    text = str(error)
-    for known in ("Connection refused", "Name or service not known", "No route to host", "reset by peer"):
-        if known in text:
-            return known.lower()
-    return text.splitlines()[0] if text else type(error).__name__
+def _greet(connection: Any) -> None:
+    """Logs in and selects the database, then says who this is: a user who may not is none the worse."""
+    from redis.exceptions import ResponseError
+
+    connection.on_connect()
+    try:
+        connection.send_command("CLIENT", "SETNAME", "gaiaops")
+        connection.read_response()
+    except ResponseError:
+        pass
 
 
 def preload() -> None:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, cast
 
-from gaiaops.cache.keys import OTHER, family_of
+from gaiaops.cache.keys import OTHER, Families, key_bytes, key_text
 
 if TYPE_CHECKING:
     from redis import Redis
 
 _STEP = 1000
-_SPELLED = re.compile(rb"\\x([89a-f][0-9a-f])")
+__all__ = ["CacheSummary", "FamilyCount", "count_families", "key_bytes", "key_text", "matching", "summary", "ttls"]
 
 
 @dataclass(frozen=True)
@@ -55,12 +54,13 @@ def summary(client: Redis) -> CacheSummary:
 
 def count_families(client: Redis, families: Sequence[tuple[str, str]], budget_s: float) -> FamilyCount:
     """Keys per family by SCAN, for at most `budget_s` seconds."""
-    counts = dict.fromkeys([name for name, _ in families] + [OTHER], 0)
+    names = [*(name for name, _ in families), OTHER]  # -1 is the last one
+    counts, place = dict.fromkeys(names, 0), Families(families)
     end, cursor = time.monotonic() + budget_s, 0
     while True:
         cursor, keys = cast(tuple[int, list[bytes]], client.scan(cursor, count=_STEP))
-        for key in keys:
-            counts[family_of(key, families)] += 1
+        for number in place.numbers(keys):
+            counts[names[number]] += 1
         if cursor == 0 or time.monotonic() > end:
             return FamilyCount(tuple((n, c) for n, c in counts.items() if c), cursor == 0)
 
@@ -70,26 +70,6 @@ def matching(client: Redis, pattern: str) -> Iterator[str]:
     SCAN)."""
     for key in client.scan_iter(match=pattern, count=_STEP):
         yield key_text(bytes(key))
-
-
-def key_text(key: bytes) -> str:
-    """A key as text that any document can hold: bytes that are no UTF-8 are spelled out.
-
-    >>> key_text(b"user:session:\\xff\\xfe")
-    'user:session:\\\\xff\\\\xfe'
-    """
-    return key.decode("utf-8", "backslashreplace")
-
-
-def key_bytes(text: str) -> bytes:
-    """The key of a text; the inverse of `key_text`.
-
-    >>> key_bytes(key_text(b"user:session:\\xff\\xfe"))
-    b'user:session:\\xff\\xfe'
-    """
-    raw = text.encode("utf-8", "surrogateescape")
-    spelled = _SPELLED.sub(lambda match: bytes([int(match[1], 16)]), raw)
-    return spelled if key_text(spelled) == text else raw
 
 
 def ttls(client: Redis, keys: Iterable[str]) -> Iterator[tuple[str, int]]:
