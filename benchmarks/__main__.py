@@ -18,6 +18,10 @@ FIGURES = {
     "bulk_jsonl": True,
     "purge": False,  # it fills a database of its own
     "audit": False,  # the same
+    "health": False,
+    "activity": False,
+    "schema": False,
+    "cache": False,
 }
 
 
