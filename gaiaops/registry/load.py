@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from gaiaops.errors import UsageError
-from gaiaops.registry import paths
+from gaiaops.registry import paths, tunnels
+from gaiaops.registry.checks import RESERVED, VALID_NAME, check_unique, check_urls
 from gaiaops.registry.durations import parse_age, parse_duration
 from gaiaops.registry.model import (
     Audit,
@@ -40,12 +41,9 @@ from gaiaops.registry.spec import (
     Text,
     TimeoutsSpec,
 )
-from gaiaops.registry.urls import POSTGRES_SCHEMES, REDIS_SCHEMES
 
 FILE_NAME = "environments.toml"
-RESERVED = ("all", "supabase")
 _SECTIONS = ("environments", "supabase", "tables", "cache", "references", "cleanup", "audit", "health", "timeouts")
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _KEY_PART = re.compile(r"\{(\w+)\.(\w+)(?::[1-9]\d*)?\}")
 _AT = re.compile(r" - at `\$\.?([^`]*)`$")
 _UNKNOWN = re.compile(r"Object contains unknown field `([^`]*)`")
@@ -139,7 +137,7 @@ class _Reader:
 
     def environment(self, name: str, raw: object, base: Timeouts) -> Environment:
         path = f"environments.{name}"
-        if not _NAME.fullmatch(name) or name in RESERVED:
+        if not VALID_NAME.fullmatch(name) or name in RESERVED:
             raise self.fail(path, f'"{name}" cannot be an environment\'s name')
         spec = self.convert(raw, path, EnvironmentSpec)
         return Environment(
@@ -154,7 +152,25 @@ class _Reader:
             pin=self.pin(spec.pin),
             agree=tuple(spec.agree),
             health=_thresholds(spec.health),
+            tunnel=self.tunnel(spec.tunnel, f"{path}.tunnel"),
+            redis_tunnel=self.redis_tunnel(spec, f"{path}.redis_tunnel"),
+            pooler=spec.pooler or "",
         )
+
+    def tunnel(self, raw: dict[str, Any] | None, path: str) -> tunnels.Tunnel | None:
+        if raw is None:
+            return None
+        try:
+            found: tunnels.Tunnel = self.convert(tunnels.in_milliseconds(raw), path, tunnels.kind_of(raw))
+            tunnels.check(found)
+        except tunnels.InvalidTunnelError as error:
+            raise self.fail(".".join(filter(None, (path, error.key))), str(error)) from None
+        return found
+
+    def redis_tunnel(self, spec: EnvironmentSpec, path: str) -> tunnels.Tunnel | None:
+        if spec.redis_tunnel is not None and spec.redis is None:
+            raise self.fail(path, "there is no redis to reach through it")
+        return self.tunnel(spec.redis_tunnel, path)
 
     def supabase(self, raw: object) -> Supabase:
         spec = self.convert(raw, "supabase", SupabaseSpec)
@@ -225,8 +241,8 @@ def parse(file: Path, raw: Mapping[str, Any], variables: Variables) -> Registry:
     if not tables:
         raise reader.fail("environments", "no environment is declared")
     environments = tuple(reader.environment(name, table, base) for name, table in tables.items())
-    _check_unique(reader, environments)
-    _check_urls(environments)
+    check_unique(environments, reader.fail)
+    check_urls(environments)
     groups = reader.convert(raw.get("tables", {}), "tables", dict[str, Any])
     specs = {name: reader.convert(group, f"tables.{name}", TableGroupSpec) for name, group in groups.items()}
     cache = reader.cache(raw.get("cache", {}))
@@ -248,39 +264,6 @@ def parse(file: Path, raw: Mapping[str, Any], variables: Variables) -> Registry:
 
 def _thresholds(specs: Mapping[str, HealthCheckSpec]) -> dict[str, Threshold]:
     return {name: Threshold(spec.warn, spec.critical, spec.off) for name, spec in specs.items()}
-
-
-def _check_unique(reader: _Reader, environments: tuple[Environment, ...]) -> None:
-    names = {env.name: f"the name of environments.{env.name}" for env in environments}
-    tags: dict[str, str] = {}
-    for env in environments:
-        path = f"environments.{env.name}"
-        for alias in env.aliases:
-            if not _NAME.fullmatch(alias) or alias in RESERVED:
-                raise reader.fail(f"{path}.aliases", f'"{alias}" cannot be an alias')
-            if alias in names:
-                raise reader.fail(f"{path}.aliases", f'"{alias}" is used twice: it is {names[alias]} already')
-            names[alias] = f"an alias of environments.{env.name}"
-        if env.tag is not None:
-            if not env.tag or set("+@ ") & set(env.tag):
-                raise reader.fail(f"{path}.tag", f"{env.tag!r} cannot stand in an address")
-            if env.tag.casefold() in tags:
-                raise reader.fail(
-                    f"{path}.tag", f'"{env.tag}" is used twice: environments.{tags[env.tag.casefold()]} has it'
-                )
-            tags[env.tag.casefold()] = env.name
-
-
-def _check_urls(environments: tuple[Environment, ...]) -> None:
-    """A URL that is written out is checked at once; one that needs a variable or a command, when it is used."""
-    for env in environments:
-        written: list[tuple[Setting, tuple[str, ...]]] = [(env.postgres, POSTGRES_SCHEMES)]
-        written += [(replica, POSTGRES_SCHEMES) for replica in env.replicas]
-        if env.redis is not None:
-            written.append((env.redis, REDIS_SCHEMES))
-        for setting, schemes in written:
-            if isinstance(setting.raw, str) and "${" not in setting.raw:
-                setting.url(schemes)
 
 
 def _warnings(file: Path) -> Iterator[str]:

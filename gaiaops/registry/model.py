@@ -8,6 +8,7 @@ import msgspec
 
 from gaiaops.errors import UsageError
 from gaiaops.registry.settings import Setting
+from gaiaops.registry.tunnels import Tunnel
 from gaiaops.registry.urls import POSTGRES_SCHEMES, REDIS_SCHEMES, Url
 
 
@@ -43,7 +44,8 @@ class Health(msgspec.Struct, frozen=True):
 
 
 class Environment(msgspec.Struct, frozen=True):
-    """One environment of the platform; `health` are thresholds of its own."""
+    """One environment of the platform; `health` are thresholds of its own, `tunnel` and `redis_tunnel` the ways to its
+    servers, `pooler` what is in front of its PostgreSQL."""
 
     name: str
     aliases: tuple[str, ...]
@@ -56,19 +58,23 @@ class Environment(msgspec.Struct, frozen=True):
     pin: Pin
     agree: tuple[str, ...] = ()
     health: dict[str, Threshold] = {}
+    tunnel: Tunnel | None = None
+    redis_tunnel: Tunnel | None = None
+    pooler: str = ""
 
     def postgres_url(self) -> Url:
         """The primary's connection string. Raises UsageError where a secret is missing."""
-        return _within(self, self.postgres, POSTGRES_SCHEMES)
+        url = _within(self, self.postgres, POSTGRES_SCHEMES, self.tunnel)
+        return msgspec.structs.replace(url, pooler=self.pooler) if self.pooler else url
 
     def redis_url(self) -> Url | None:
         """The cache's connection string, None where none is declared. Raises UsageError as above."""
-        return None if self.redis is None else _within(self, self.redis, REDIS_SCHEMES)
+        return None if self.redis is None else _within(self, self.redis, REDIS_SCHEMES, self.redis_tunnel)
 
 
-def _within(env: Environment, setting: Setting, schemes: tuple[str, ...]) -> Url:
+def _within(env: Environment, setting: Setting, schemes: tuple[str, ...], tunnel: Tunnel | None) -> Url:
     try:
-        return setting.url(schemes)
+        return setting.url(schemes, tunnel)
     except UsageError as error:
         error.environment = env.name
         raise

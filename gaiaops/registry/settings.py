@@ -17,6 +17,7 @@ from urllib.parse import quote
 import msgspec
 
 from gaiaops.errors import UsageError
+from gaiaops.registry.tunnels import Tunnel
 from gaiaops.registry.urls import Url, parse_url
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(:-([^}]*))?\}|\$\$")
@@ -61,12 +62,16 @@ class Setting(msgspec.Struct, frozen=True):
             return self._run(self.raw)
         return "".join(text for text, _ in self._pieces(self.raw))
 
-    def url(self, schemes: tuple[str, ...]) -> Url:
-        """The resolved text as a connection string. Raises UsageError where it is malformed."""
+    def url(self, schemes: tuple[str, ...], tunnel: Tunnel | None = None) -> Url:
+        """The resolved text as a connection string, through a tunnel if there is one. Raises UsageError where it is
+        malformed."""
         try:
-            return parse_url(self.get(), schemes)
+            url = parse_url(self.get(), schemes)
         except ValueError as error:
             raise self.problem(str(error)) from None
+        if tunnel is not None and "," in url.host:
+            raise self.problem("a tunnel leads to one server, and the connection string names several")
+        return msgspec.structs.replace(url, tunnel=tunnel) if tunnel else url
 
     def source(self) -> str:
         """Where the value comes from, for `envs ENV`: the file, variables, defaults, a command."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -41,10 +41,13 @@ class HealthCheckSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class EnvironmentSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """One `[environments.NAME]` table."""
+    """One `[environments.NAME]` table; see tunnels.py for the ways to PostgreSQL and Redis."""
 
     postgres: Text
     redis: Text | None = None
+    tunnel: dict[str, Any] | None = None
+    redis_tunnel: dict[str, Any] | None = None
+    pooler: Literal["transaction", "session", "none"] | None = None
     aliases: list[str] = []
     tag: str | None = None
     protected: bool = False

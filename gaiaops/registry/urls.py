@@ -11,6 +11,8 @@ from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
+from gaiaops.registry.tunnels import Tunnel
+
 MASK = "***"
 POSTGRES_SCHEMES = ("postgresql", "postgres")
 REDIS_SCHEMES = ("redis", "rediss", "unix")
@@ -19,7 +21,11 @@ _SECRET_OPTIONS = frozenset({"password", "sslpassword", "passfile_password"})
 
 
 class Url(msgspec.Struct, frozen=True):
-    """A connection string in parts; `host` and `port` may hold several, comma-separated, as libpq has it."""
+    """A connection string in parts; `host` and `port` may hold several, comma-separated, as libpq has it.
+
+    `tunnel` is the way to it, where the registry has one: host and port are the server's all the same. `pooler` is what
+    the registry says of one in between: transaction, session or none; empty where it is to be found out.
+    """
 
     scheme: str
     user: str | None
@@ -28,6 +34,8 @@ class Url(msgspec.Struct, frozen=True):
     port: str
     path: str
     options: tuple[tuple[str, str], ...]
+    tunnel: Tunnel | None = None
+    pooler: str = ""
 
     def __repr__(self) -> str:
         return f"Url({self.masked()})"
@@ -38,6 +46,11 @@ class Url(msgspec.Struct, frozen=True):
 
     @property
     def address(self) -> str:
+        """The server and the way to it, for people: `db:5432 through fly gaia-db-dev`."""
+        return f"{self.server} through {self.tunnel.label}" if self.tunnel else self.server
+
+    @property
+    def server(self) -> str:
         """`host:port` for people; a socket directory where the host is one."""
         host = self.host or dict(self.options).get("host", "") or "local socket"
         port = self.port or dict(self.options).get("port", "")
