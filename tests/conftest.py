@@ -19,6 +19,7 @@ import pytest
 
 from gaiaops.sandbox import lifecycle
 from gaiaops.sandbox.layout import Layout, State, database_name
+from tests.forked import AT_START, forked
 
 GAIAOPS = [sys.executable, "-m", "gaiaops"]
 SANDBOX_USERS = 1200  # the default, so that what the docs show can be checked
@@ -136,22 +137,26 @@ Command = Callable[..., Run]
 
 @pytest.fixture
 def gaiaops(variables: dict[str, str], tmp_path: Path) -> Command:
-    """Runs the command line in a subprocess, in an empty folder: gaiaops("query", "dev", registry=FILE)."""
+    """Runs the command line in a process of its own, in an empty folder: gaiaops("query", "dev", registry=FILE)."""
 
     def run(
         *arguments: str, registry: Path | None = None, stdin: str | bytes = "", timeout: float = 60, **extra: str
     ) -> Run:
-        named = ["--registry", str(registry)] if registry else []
-        done = subprocess.run(
-            [*GAIAOPS, *named, *arguments],
-            check=False,
-            input=stdin if isinstance(stdin, bytes) else stdin.encode(),
-            capture_output=True,
-            timeout=timeout,
-            cwd=tmp_path,
-            env={**variables, **extra},
-        )
-        return Run(done.returncode, done.stdout.decode(), done.stderr.decode())
+        words = [*(["--registry", str(registry)] if registry else []), *arguments]
+        given = stdin if isinstance(stdin, bytes) else stdin.encode()
+        if any(name.startswith(AT_START) for name in extra):
+            done = subprocess.run(
+                [*GAIAOPS, *words],
+                check=False,
+                input=given,
+                capture_output=True,
+                timeout=timeout,
+                cwd=tmp_path,
+                env={**variables, **extra},
+            )
+            return Run(done.returncode, done.stdout.decode(), done.stderr.decode())
+        code, out, err = forked(words, given, timeout, tmp_path, {**variables, **extra})
+        return Run(code, out.decode(), err.decode())
 
     return run
 

@@ -28,10 +28,16 @@ PLATFORM = (files("gaiaops.sandbox") / "platform.toml").read_text(encoding="utf-
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nowhere"
 
 
+_HIGHEST = 55_535  # a cluster's node listens 10,000 above its port too
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        if port <= _HIGHEST:
+            return port
 
 
 class Server:

@@ -23,7 +23,7 @@ from gaiaops.postgres.probe import Probe, probing
 from gaiaops.registry.model import Timeouts
 from gaiaops.registry.urls import POSTGRES_SCHEMES, parse_url
 from tests.conftest import Sandbox
-from tests.redis_kit import redis_process, url_of
+from tests.integration.redis_kit import server
 
 QUERIES = sorted(
     path.name for path in (files("gaiaops.postgres") / "queries").iterdir() if path.name.startswith("health_")
@@ -81,14 +81,14 @@ def until(done: Callable[[], object]) -> None:
 
 
 def test_a_healthy_server_has_no_finding(sandbox: Sandbox, tmp_path: Path) -> None:
-    with empty(sandbox) as url, redis_process(tmp_path) as client:
+    with empty(sandbox) as url, server(tmp_path) as cache:
         with psycopg.connect(url) as connection:
             connection.execute("CREATE TABLE parents (id int PRIMARY KEY)")
             connection.execute(
                 "CREATE TABLE children (a int, parent int REFERENCES parents); CREATE INDEX ON children (parent, a);"
                 "INSERT INTO parents SELECT generate_series(1, 1000); INSERT INTO children SELECT id, id FROM parents"
             )
-        results = health(tmp_path, url, redis=url_of(client))
+        results = health(tmp_path, url, redis=cache.url)
         # Only the extension that this database lacks is unknown, and says why.
         assert bad(results) == {"slow-statements": Verdict.UNKNOWN}
         assert "not installed" in results["slow-statements"].text
@@ -268,31 +268,31 @@ def test_no_query_takes_more_than_access_share(fresh_url: str, query: str) -> No
 
 
 def test_a_redis_that_evicts(sandbox: Sandbox, tmp_path: Path) -> None:
-    with redis_process(tmp_path, "maxmemory 3mb", "maxmemory-policy allkeys-lru") as client:
+    with server(tmp_path, "maxmemory 3mb", "maxmemory-policy allkeys-lru") as cache, cache.client() as client:
         pipeline = client.pipeline(transaction=False)
         for i in range(4_000):
             pipeline.set(f"user:session:{i}", "x" * 1000)
         pipeline.execute()
-        results = health(tmp_path, sandbox.url("dev"), redis=url_of(client))
+        results = health(tmp_path, sandbox.url("dev"), redis=cache.url)
     assert results["redis-memory"].verdict is Verdict.CRITICAL
     assert "allkeys-lru" in results["redis-memory"].text
     assert results["redis-evictions"].verdict is Verdict.WARN
 
 
 def test_a_redis_that_cannot_save_and_one_whose_primary_is_gone(sandbox: Sandbox, tmp_path: Path) -> None:
-    with redis_process(tmp_path, "replicaof 127.0.0.1 1", "user seer on >pw ~* +@all -info") as client:
-        results = health(tmp_path, sandbox.url("dev"), redis=url_of(client))
+    with server(tmp_path, "replicaof 127.0.0.1 1", "user seer on >pw ~* +@all -info") as cache:
+        results = health(tmp_path, sandbox.url("dev"), redis=cache.url)
         assert results["redis-replication"].verdict is Verdict.CRITICAL
-        hidden = health(tmp_path, sandbox.url("dev"), redis=url_of(client, "seer:pw@"))
+        hidden = health(tmp_path, sandbox.url("dev"), redis=cache.url.replace("//", "//seer:pw@"))
     assert results["redis-reachable"].verdict is Verdict.OK
     unseen = [result for result in hidden.values() if result.server == "redis" and result.text == "needs +info"]
     assert len(unseen) == 7
     assert {result.verdict for result in unseen} == {Verdict.UNKNOWN}
-    with redis_process(tmp_path, "dir /proc") as client:
+    with server(tmp_path, "dir /proc") as cache, cache.client() as client:
         with suppress(Exception):
             client.bgsave()
         until(lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err")
-        results = health(tmp_path, sandbox.url("dev"), redis=url_of(client))
+        results = health(tmp_path, sandbox.url("dev"), redis=cache.url)
     assert results["redis-persistence"].verdict is Verdict.CRITICAL
 
 

@@ -191,7 +191,7 @@ def test_long_and_deep_texts_take_no_time() -> None:
     began = time.monotonic()
     assert not refusal("select " + "f(" * 50_000 + ")" * 50_000)
     assert not refusal("select " + "'a' || " * 50_000 + "'a'")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30  # what grows with the square takes hours
 
 
 def test_hints_say_what_to_do_instead() -> None:
@@ -207,7 +207,7 @@ def test_transactions_are_opened_with_their_bounds() -> None:
     timeouts = Timeouts(statement=7, lock=8, idle=9)
     read, write = begin_read_sql(timeouts), begin_write_sql(timeouts)
     assert read.startswith("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;")
-    assert read.endswith("SELECT 1")  # the snapshot that seals it
+    assert read.endswith("SELECT pg_backend_pid()")  # the snapshot that seals it
     assert "READ WRITE" in write
     for sql in (read, write):
         for setting in ("statement_timeout = 7", "lock_timeout = 8", "session_timeout = 9", "strings = on"):
