@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 import gc
 import os
+import selectors
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import NoReturn
 
 from gaiaops.cli.base import Context
 from gaiaops.cli.base import run as run_main
@@ -26,27 +27,35 @@ AT_START = ("PYTHON", "LC_", "LANG")
 def forked(
     arguments: Sequence[str], stdin: bytes, timeout: float, folder: Path, variables: Mapping[str, str]
 ) -> tuple[int, bytes, bytes]:
-    """(exit code, standard output, standard error). Raises subprocess.TimeoutExpired after `timeout` seconds."""
-    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+    """(exit code, standard output, standard error), which are pipes. Raises subprocess.TimeoutExpired after `timeout`
+    seconds."""
+    with tempfile.TemporaryFile() as given:
         given.write(stdin)
         given.seek(0)
+        (out, out_end), (err, err_end) = os.pipe(), os.pipe()
         child = os.fork()
         if child == 0:
-            _become(arguments, folder, variables, (given, out, err))
-        code = _wait(child, timeout, arguments)
-        out.seek(0)
-        err.seek(0)
-        return code, out.read(), err.read()
+            _become(arguments, folder, variables, (given.fileno(), out_end, err_end))
+        os.close(out_end)
+        os.close(err_end)
+        try:
+            said = _heard((out, err), time.monotonic() + timeout)
+        except TimeoutError:
+            os.kill(child, signal.SIGKILL)
+            raise subprocess.TimeoutExpired(list(arguments), timeout) from None
+        finally:
+            _, status = os.waitpid(child, 0)
+            os.close(out)
+            os.close(err)
+        return os.waitstatus_to_exitcode(status), said[0], said[1]
 
 
-def _become(
-    arguments: Sequence[str], folder: Path, variables: Mapping[str, str], streams: Sequence[IO[bytes]]
-) -> NoReturn:
+def _become(arguments: Sequence[str], folder: Path, variables: Mapping[str, str], streams: Sequence[int]) -> NoReturn:
     code = 99
     try:
         gc.freeze()  # what the tests hold is not walked again and again
         for number, stream in enumerate(streams):
-            os.dup2(stream.fileno(), number)
+            os.dup2(stream, number)
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
         sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
@@ -60,15 +69,19 @@ def _become(
         os._exit(code)
 
 
-def _wait(child: int, timeout: float, arguments: Sequence[str]) -> int:
-    end, pause = time.monotonic() + timeout, 0.002
-    while True:
-        pid, status = os.waitpid(child, os.WNOHANG)
-        if pid:
-            return os.waitstatus_to_exitcode(status)
-        if time.monotonic() > end:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            raise subprocess.TimeoutExpired(list(arguments), timeout)
-        time.sleep(pause)
-        pause = min(0.02, pause * 1.5)
+def _heard(pipes: Sequence[int], end: float) -> list[bytes]:
+    """Everything that comes through the pipes. Raises TimeoutError at the moment `end`."""
+    heard: dict[int, list[bytes]] = {pipe: [] for pipe in pipes}
+    with selectors.DefaultSelector() as waiting:
+        for pipe in pipes:
+            waiting.register(pipe, selectors.EVENT_READ)
+        while waiting.get_map():
+            ready = waiting.select(max(0.0, end - time.monotonic()))
+            if not ready:
+                raise TimeoutError
+            for key, _ in ready:
+                data = os.read(key.fd, 1 << 16)
+                heard[key.fd].append(data)
+                if not data:
+                    waiting.unregister(key.fd)
+    return [b"".join(heard[pipe]) for pipe in pipes]
