@@ -50,7 +50,14 @@ imports: $(DEV)
 	$(BIN)/lint-imports --no-logo
 
 unit: $(DEV)
+	@tests/packages.sh
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+# The integration tests once more, on other servers: PostgreSQL's bin folder and a redis-server.
+.PHONY: others
+others: $(DEV)
+	GAIAOPS_SANDBOX_POSTGRES=$(POSTGRES) GAIAOPS_SANDBOX_REDIS=$(REDIS) \
+		$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests/integration tests/contract
 
 # One line a figure; `make bench ONLY=csv` runs one.
 bench: $(RUN)
@@ -58,6 +65,7 @@ bench: $(RUN)
 
 # The rounds that are too heavy for `make test`.
 stress: $(DEV)
+	@tests/packages.sh
 	GAIAOPS_TEST_STRESS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 docs: $(DEV)

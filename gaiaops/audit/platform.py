@@ -100,6 +100,10 @@ class Platform:
         threads.each(list(self.sides.values()), one)
         return results
 
+    def rest(self) -> None:
+        """Ends the sides' snapshots, before one of them is to be repaired; the auth source can still be asked."""
+        self.each(Side.rest)
+
 
 @contextmanager
 def connect(

@@ -24,7 +24,7 @@ from gaiaops.auth.interface import Look
 from gaiaops.errors import GaiaopsError, LostServerError, RefusedError, located
 from gaiaops.postgres import catalog
 from gaiaops.postgres import session as pg
-from gaiaops.postgres.changes import FAITHFUL, batch_timeouts, check_server, check_writable, short_waits
+from gaiaops.postgres.changes import FAITHFUL, batch_timeouts, begin_change, check_server, check_writable, short_waits
 from gaiaops.postgres.session import Session
 from gaiaops.postgres.shape import Facts
 from gaiaops.registry.model import Environment, Registry
@@ -153,7 +153,7 @@ class _Repairing:
                 self._transaction(session, place(self.registry, self.env, session), look_again)
 
     def _transaction(self, session: Session, there: Place, look_again: LookAgain) -> None:
-        session.begin("SET CONSTRAINTS ALL IMMEDIATE", *FAITHFUL)
+        begin_change(session, "SET CONSTRAINTS ALL IMMEDIATE", *FAITHFUL)
         try:
             rows, made = self._write(session, there, look_again)
             if not rows:

@@ -15,7 +15,7 @@ from gaiaops.audit.repair_settle import as_written, current, settle, written_col
 from gaiaops.audit.repair_write import Vetoed, Writer
 from gaiaops.errors import GaiaopsError, LostServerError, UsageError, located
 from gaiaops.postgres import session as pg
-from gaiaops.postgres.changes import FAITHFUL, batch_timeouts, check_server, check_writable, short_waits
+from gaiaops.postgres.changes import FAITHFUL, batch_timeouts, begin_change, check_server, check_writable, short_waits
 from gaiaops.postgres.session import Session
 from gaiaops.registry.model import Environment, Registry
 
@@ -100,7 +100,7 @@ class _Undoing:
 
     def go(self, rows: list[Archived], *, dry_run: bool) -> None:
         session = self.session
-        session.begin("SET CONSTRAINTS ALL IMMEDIATE", *FAITHFUL)
+        begin_change(session, "SET CONSTRAINTS ALL IMMEDIATE", *FAITHFUL)
         try:
             now, busy = self._rows(rows, lock=not dry_run)
             seen = self._seen(rows, now)

@@ -44,6 +44,10 @@ class Side:
         self.session.renew()
         self._set()
 
+    def rest(self) -> None:
+        """Ends the snapshot: nothing more is read, and what was held for it (a pooler's connection) is free."""
+        self.session.rollback()
+
     def blocks(self, homes: Homes) -> Iterator[list[str]]:
         """Profiles as lines, ordered by their keys. Raises the error tree's errors."""
         tag = next((tag for tag, name in homes.tags.items() if name == self.env.name), None)

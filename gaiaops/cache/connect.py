@@ -7,9 +7,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from gaiaops.cache.failures import failure
+from gaiaops.cache.tunnel import through_tunnel
 from gaiaops.errors import UsageError
+from gaiaops.registry import trust
 from gaiaops.registry.model import Timeouts
 from gaiaops.registry.urls import Url
+from gaiaops.tunnels import through
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -27,13 +30,17 @@ def connect(url: Url, timeouts: Timeouts) -> Iterator[Redis]:
     """
     import redis
 
-    client = redis.Redis(**_arguments(url, timeouts))
-    try:
-        yield client
-    except redis.RedisError as error:
-        raise failure(error, url, timeouts) from None
-    finally:
-        client.close()
+    with through(url, timeouts) as place:
+        client = redis.Redis(**_arguments(url, timeouts))
+        if place is not None:
+            client.connection_pool.connection_class = through_tunnel(place, tls=url.scheme == "rediss")
+        trust.tell_redis(url)
+        try:
+            yield client
+        except redis.RedisError as error:
+            raise failure(error, url, timeouts) from None
+        finally:
+            client.close()
 
 
 def database_of(url: Url) -> int:
@@ -62,7 +69,7 @@ def _arguments(url: Url, timeouts: Timeouts) -> dict[str, Any]:
         "retry": Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
         "protocol": 2,  # RESP3 came with Redis 6 and not with every stand-in
     }
-    if url.scheme == "unix":
+    if url.scheme == "unix" and url.tunnel is None:
         return {**arguments, "unix_socket_path": url.path}
     arguments |= {"host": url.host or "localhost", "port": int(url.port or 6379)}
     if url.scheme == "rediss":

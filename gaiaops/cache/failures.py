@@ -68,6 +68,13 @@ _COMMAND = re.compile(r"'([\w|-]+)' command")
 
 def failure(error: Exception, url: Url, timeouts: Timeouts) -> GaiaopsError:
     """The error of our tree for one of the driver's."""
+    found = _failure(error, url, timeouts)
+    if url.tunnel is not None and found.hint == _SERVER_HINT:
+        found.hint = "the tunnel is up: is the server behind it?"
+    return found
+
+
+def _failure(error: Exception, url: Url, timeouts: Timeouts) -> GaiaopsError:
     import redis
 
     text = _text(error)

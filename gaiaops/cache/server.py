@@ -77,8 +77,6 @@ def places(url: Url) -> frozenset[tuple[str, str, int]]:
     if url.scheme == "unix":
         return frozenset({("unix", url.path, database)})
     host, port = url.host or "localhost", url.port or "6379"
-    if url.tunnel is not None:  # the host's addresses here are not those at the tunnel's other end
-        return frozenset({(url.address, port, database)})
     try:
         found = {str(answer[4][0]) for answer in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
     except OSError:

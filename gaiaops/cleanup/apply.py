@@ -31,6 +31,11 @@ from gaiaops.registry.model import Environment, Registry, Timeouts
 WORKERS = 2
 
 
+def workers(session: Session) -> int:
+    """How many sessions work at once: through a transaction pooler each transaction has the database's one place."""
+    return 1 if session.pooled else WORKERS
+
+
 class Hooks(msgspec.Struct):
     """What the command line hears and says: progress(users, of, rows), stop() and notice(text)."""
 
@@ -75,7 +80,7 @@ def apply(registry: Registry, env: Environment, run: Run, hooks: Hooks) -> Outco
         settle(sessions[0], run, job.graph.tables[job.graph.users])
         sessions += [
             stack.enter_context(pg.changing(env.postgres_url(), timeouts, COMMAND))
-            for _ in range(min(WORKERS, job.plan.users) - 1)
+            for _ in range(min(workers(sessions[0]), job.plan.users) - 1)
         ]
         return _Purge(registry, env, job, hooks).go(sessions)
 

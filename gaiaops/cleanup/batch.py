@@ -23,7 +23,7 @@ from gaiaops.cleanup.plan import Plan
 from gaiaops.cleanup.takeout import Step
 from gaiaops.errors import GaiaopsError, LostServerError, RefusedError, StatementError
 from gaiaops.postgres import queries
-from gaiaops.postgres.changes import FAITHFUL
+from gaiaops.postgres.changes import FAITHFUL, begin_change
 from gaiaops.postgres.session import Session
 
 
@@ -62,11 +62,16 @@ class Job(msgspec.Struct, frozen=True):
 class Batcher:
     """Takes batches of one job out of one session's database, into the run's archive.
 
-    `number` gives the next segment's, `commits` is held while one is made.
+    `number` gives the next segment's, `commits` is held while one is made, `began` is called in each transaction.
     """
 
     def __init__(
-        self, session: Session, job: Job, number: Callable[[], int], commits: AbstractContextManager[object]
+        self,
+        session: Session,
+        job: Job,
+        number: Callable[[], int],
+        commits: AbstractContextManager[object],
+        began: Callable[[], None],
     ) -> None:
         self._session = session
         self._job = job
@@ -74,6 +79,7 @@ class Batcher:
         self._run = job.run
         self._number = number
         self._commits = commits
+        self._began = began
         self._groups = [self._compile(group) for group in job.graph.groups]
         self._scan = True
 
@@ -85,9 +91,10 @@ class Batcher:
         """
         began = time.monotonic()
         session = self._session
-        session.begin("SET CONSTRAINTS ALL DEFERRED", *FAITHFUL)
+        begin_change(session, "SET CONSTRAINTS ALL DEFERRED", *FAITHFUL)
         self._scan = True
         try:
+            self._began()
             missed = self._lock(users)
             if sum(map(len, missed.values())) == len(users):
                 session.rollback()

@@ -19,15 +19,15 @@ def create_plan(users: Table, name: str = PLAN, on_commit: str = "PRESERVE ROWS"
 
 
 def create_for_plan(graph: Graph) -> list[str]:
-    """The temporary tables for making a plan. Where nothing but the plan puts users into their key set, that is the
-    plan's table too: the users were read in the same snapshot."""
-    keysets = create_keysets(graph, on_commit="PRESERVE ROWS")
+    """The temporary tables for making a plan, in one transaction. Where nothing but the plan puts users into their key
+    set, that is the plan's table too: the users were read in the same snapshot."""
+    keysets = create_keysets(graph, on_commit="DROP")
     if not _plan_is_keyset(graph):
-        return [create_plan(graph.tables[graph.users]), keysets]
+        return [create_plan(graph.tables[graph.users], on_commit="DROP"), keysets]
     keyset = graph.keysets[graph.users]
     key, email = keyset.columns["id"], keyset.columns["email"]
     view = f"SELECT g_n, {key} AS g_id, {email}::text AS g_email FROM {keyset.name}"
-    return [*keysets.split("; "), f"CREATE TEMPORARY VIEW {PLAN} AS {view}"]
+    return [keysets, f"CREATE TEMPORARY VIEW {PLAN} AS {view}"]
 
 
 def fill_plan(graph: Graph) -> str:
@@ -55,7 +55,7 @@ def index_plan() -> str:
 
 
 def create_keysets(graph: Graph, *, on_commit: str) -> str:
-    """The key sets; `on_commit` is DELETE ROWS for batches, PRESERVE ROWS for a plan."""
+    """The key sets; `on_commit` is DELETE ROWS where a session keeps them for its batches, DROP for one transaction."""
     statements = []
     for keyset in graph.keysets.values():
         table = graph.tables[keyset.table]

@@ -1,7 +1,7 @@
 """Makes a plan: reads the catalog, finds the users, counts what hangs on them. Changes nothing.
 
-Everything is read in one snapshot, in a read-only transaction; only our temporary tables are written, which such
-a transaction allows (manual, SET TRANSACTION).
+Everything is read in one snapshot, in one transaction: it makes our temporary tables, which end with it, and is
+read-only from then on; such a one may still write to them (manual, SET TRANSACTION).
 """
 
 from __future__ import annotations
@@ -65,13 +65,11 @@ def make(registry: Registry, env: Environment, options: Options, users_file: Pat
                 )
             check_writable(facts)
             found = read_graph(registry, session)
-            for sql in keysets.create_for_plan(found):
-                session.execute(sql)
-            session.exchange.command(
-                guard.begin_read_sql(session.timeouts) + "; SET LOCAL jit = off; SET LOCAL work_mem = '64MB'"
-            )
+            settings = ("SET LOCAL jit = off", "SET LOCAL work_mem = '64MB'")
+            session.exchange.command(guard.begin_plan_sql(session.timeouts, *settings, *keysets.create_for_plan(found)))
             made = _plan(_Work(session, found, facts, env, options, selection, registry), users_file)
-            namesakes.check()
+            namesakes.check(session)
+            session.rollback()
             return made
 
 
@@ -90,7 +88,7 @@ def misfit(registry: Registry, env: Environment, plan: Plan) -> str:
     namesakes = pg.Namesakes(registry, env)
     with located(env.name), pg.reading(env.postgres_url(), env.timeouts, COMMAND) as session:
         facts = catalog.facts(session)
-        namesakes.check()
+        namesakes.check(session)
         if facts.server != plan.server:
             return "it was made on another server"
         same = read_graph(registry, session).fingerprint() == plan.fingerprint

@@ -63,7 +63,7 @@ def restore(registry: Registry, env: Environment, run: Run, options: Options, ho
         undos = [Undo(session, read, tables, run)]
         undos[0].numbers, undos[0].dry_run = numbers, options.dry_run
         if numbers is None and not options.dry_run:
-            for _ in range(min(apply.WORKERS, len(segments)) - 1):
+            for _ in range(min(apply.workers(session), len(segments)) - 1):
                 another = stack.enter_context(pg.changing(env.postgres_url(), timeouts, COMMAND))
                 undos.append(Undo(another, read, tables, run))
         for undo in undos:

@@ -12,7 +12,7 @@ from gaiaops.cleanup import putback
 from gaiaops.cleanup.archive import Run
 from gaiaops.cleanup.journal import Section, Segment
 from gaiaops.errors import GaiaopsError, LostServerError
-from gaiaops.postgres.changes import FAITHFUL
+from gaiaops.postgres.changes import FAITHFUL, begin_change
 from gaiaops.postgres.session import Session
 from gaiaops.postgres.shape import Catalog, Table
 
@@ -180,7 +180,7 @@ class Undo:
                 yield b"".join(line for line in lines if int(line.partition(b"\t")[0]) in self.numbers)
 
     def _begin(self) -> None:
-        self.session.begin("SET CONSTRAINTS ALL DEFERRED", *FAITHFUL)
+        begin_change(self.session, "SET CONSTRAINTS ALL DEFERRED", *FAITHFUL)
 
     def _commit(self, segment: Segment) -> None:
         if self.dry_run:

@@ -15,7 +15,9 @@ from gaiaops.cleanup.pace import Pace
 from gaiaops.cleanup.settle import CacheCleaner
 from gaiaops.errors import GaiaopsError, LostServerError, StatementError
 from gaiaops.postgres import copytext
+from gaiaops.postgres.changes import begin_change
 from gaiaops.postgres.session import Session
+from gaiaops.postgres.shape import Table
 
 # deadlock, lock timeout, serialization failure, a foreign key hit by a concurrent insert (RESTRICT has a code of its
 # own from 18 on), statement timeout
@@ -121,7 +123,7 @@ class Worker:
         self._shared = shared
         self._dropped = 0
         self._prepared = self._plan_loaded = False
-        self._batcher = Batcher(session, shared.job, shared.next_segment, shared.commits)
+        self._batcher = Batcher(session, shared.job, shared.next_segment, shared.commits, self._began)
 
     def run(self) -> None:
         """For a thread: every error ends up in `shared.failure`."""
@@ -140,7 +142,8 @@ class Worker:
             if not batch:
                 continue
             try:
-                self._forget_dropped()
+                if not self.session.pooled:
+                    self._forget_dropped()
                 self._taken(batch, self._batcher.take(batch))
             except Excluded as excluded:
                 if excluded.collateral and not self._plan_loaded:
@@ -217,13 +220,17 @@ class Worker:
 
     def remaining(self) -> tuple[array[int], list[int]]:
         """The numbers of the plan's users who are there as planned, and of those whose address has changed."""
-        self._prepare()
-        self._load_plan()
-        users = self._shared.job.graph.tables[self._shared.job.graph.users].sql
+        if self.session.pooled:
+            begin_change(self.session)
+            self.session.execute(keysets.create_plan(self._users, on_commit="DROP"))
+        else:
+            self._prepare()
+            self._plan_loaded = True
+        self._fill_plan()
         present, changed = array("i"), []
         sql = (
             f"COPY (SELECT p.g_n, {conditions.same_address('t', 'p')} FROM {conditions.PLAN} AS p"
-            f" JOIN {users} AS t ON t.id = p.g_id) TO STDOUT"
+            f" JOIN {self._users.sql} AS t ON t.id = p.g_id) TO STDOUT"
         )
         for block in self.session.copy_out(sql):
             for row in b"".join(block).splitlines():
@@ -231,23 +238,50 @@ class Worker:
                     present.append(int(row[:-2]))
                 else:
                     changed.append(int(row[:-2]))
+        if self.session.pooled:
+            self.session.rollback()
         return array("i", sorted(present)), changed
 
     def _prepare(self) -> None:
-        """The session's temporary tables: the batch, the key sets, and the plan's users, still empty."""
-        if self._prepared:
+        """The session's temporary tables; through a transaction pooler each transaction has its own."""
+        if self._prepared or self.session.pooled:
             return
-        graph = self._shared.job.graph
-        users = graph.tables[graph.users]
-        self.session.execute(keysets.create_plan(users))
-        self.session.execute(keysets.create_plan(users, keysets.BATCH, "DELETE ROWS"))
-        self.session.exchange.command(keysets.create_keysets(graph, on_commit="DELETE ROWS"))
+        self._create("PRESERVE ROWS", "DELETE ROWS")
         self._prepared = True
 
+    def _began(self) -> None:
+        """What a batch's transaction begins with, where no session keeps it: the tables, and the plan once needed."""
+        if not self.session.pooled:
+            return
+        self._create("DROP", "DROP")
+        if self._plan_loaded:
+            self._fill_plan()
+            self._forget_dropped()
+
+    def _create(self, plan: str, batch: str) -> None:
+        """The temporary tables: the plan's users, still empty, the batch, and the key sets; ON COMMIT this and that."""
+        tables = [
+            keysets.create_plan(self._users, on_commit=plan),
+            keysets.create_plan(self._users, keysets.BATCH, batch),
+        ]
+        self.session.exchange.command(
+            "; ".join([*tables, keysets.create_keysets(self._shared.job.graph, on_commit=batch)])
+        )
+
+    @property
+    def _users(self) -> Table:
+        graph = self._shared.job.graph
+        return graph.tables[graph.users]
+
     def _load_plan(self) -> None:
+        """From now on the plan's users are in their table."""
+        self._plan_loaded = True
+        if not self.session.pooled:
+            self._fill_plan()
+
+    def _fill_plan(self) -> None:
         self.session.copy_file(f"COPY {conditions.PLAN} FROM STDIN", self._shared.job.run.users_file)
         self.session.exchange.command(keysets.index_plan())
-        self._plan_loaded = True
         self._dropped = 0
 
     def _forget_dropped(self) -> None:

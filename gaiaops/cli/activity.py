@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gaiaops.cli import base
+from gaiaops.cli import base, replicas
 from gaiaops.cli.arguments import ENVIRONMENT
 from gaiaops.cli.watch import SECONDS, watched
 from gaiaops.errors import ConnectError, DeadlineError, GaiaopsError, UsageError, located
@@ -36,6 +36,7 @@ _NO_TERMINAL = (160, 50)  # columns and lines
 @click.option("--all-databases", is_flag=True, help="Sessions of all the server's databases, not of ENV's alone.")
 @click.option("--watch", "every", type=SECONDS, metavar="SECONDS", help="Draw it again and again.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document; with --watch, one a line.")
+@click.option("--replica", is_flag=True, help="Sessions of the first replica that answers, not of the primary.")
 @click.pass_obj
 def command(context: base.Context, /, env: str, **options: Any) -> None:
     """Show what runs in ENV's PostgreSQL, and everybody who blocks or waits.
@@ -55,6 +56,8 @@ def command(context: base.Context, /, env: str, **options: Any) -> None:
     pids = [("cancel", pid) for pid in options["cancel"]] + [("terminate", pid) for pid in options["terminate"]]
     _check(env, pids, options)
     environment = context.registry().environment(env)
+    if options["replica"]:
+        environment = replicas.shown(environment)
     if pids:
         _Signal(context, environment, options["all_databases"], options["as_json"]).send(*pids[0], options["confirm"])
         return
@@ -72,6 +75,12 @@ def _check(env: str, pids: list[tuple[str, int]], options: dict[str, Any]) -> No
         raise UsageError("one session at a time: --cancel PID or --terminate PID", hint="run it for each")
     if pids and options["every"] is not None:
         raise UsageError(f"--watch shows, --{pids[0][0]} acts: not both", hint="run it twice")
+    if pids:
+        replicas.refuse(
+            options["replica"],
+            f"--{pids[0][0]} is for sessions of the primary, not of a replica",
+            f"with psql on the replica itself: SELECT pg_{pids[0][0]}_backend({pids[0][1]})",
+        )
     if options["confirm"] is not None and not pids:
         raise UsageError("--confirm belongs to --cancel or --terminate", hint="gaiaops activity --help")
 
@@ -169,7 +178,14 @@ class _Report:
 
         with _explained(self._context, self._env):
             activity = look.arranged(look.take(self._connected()), all_databases=self._all_databases)
-        return documents.document(activity, self._env.name, _program(self._context), all_databases=self._all_databases)
+        env = self._env
+        return documents.document(
+            activity,
+            env.name,
+            _program(self._context),
+            all_databases=self._all_databases,
+            replica=(env.replica, env.postgres_url().address),
+        )
 
     def _connected(self) -> Probe:
         from gaiaops.inspect.activity import look

@@ -131,10 +131,12 @@ def _fix(
     source = done.platform.source
     if source is None:
         raise PartialError("Supabase Auth could not be read: nothing is repaired on half the truth")
+    findings = list(done.report.findings())
+    done.platform.rest()
     repair.fix(
         registry,
         env,
-        list(done.report.findings()),
+        findings,
         fixes,
         source,
         source.again,

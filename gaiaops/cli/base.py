@@ -35,6 +35,7 @@ class Context:
         """The registry this run works on; `--sandbox` starts the sandbox if it is down."""
         if self._registry is None:
             from gaiaops import registry
+            from gaiaops.registry import trust
 
             file = self.registry_file
             if self.sandbox:
@@ -43,10 +44,20 @@ class Context:
                 file = str(lifecycle.ensure_up(notice).registry)
             self._registry = registry.load(file)
             if self.verbose:
+                from gaiaops import tunnels
+
                 notice(f"registry: {self._registry.file}")
+                tunnels.tell(notice)
             for warning in self._registry.warnings:
                 warn(warning)
+            trust.listen(warn)
         return self._registry
+
+    def traceback(self, error: BaseException) -> str:
+        """The traceback for --debug, without the registry's secrets."""
+        from gaiaops.registry import redact
+
+        return redact.traceback_of(error, redact.secrets(self._registry, os.environ))
 
     def colored(self, stream: Any = None) -> bool:
         """Whether to colour: --color, then NO_COLOR, then whether it is a terminal."""
@@ -127,6 +138,14 @@ def run(main: Callable[..., Any], context: Context) -> int:
         code = _code_of(click.Abort(), context)
     except SystemExit:  # click's own answer to a closed pipe (`| head`), which is no error here
         _silence()
+    if "gaiaops.tunnels" in sys.modules:
+        from gaiaops import tunnels
+
+        tunnels.close()
+    if "gaiaops.registry.commands" in sys.modules:
+        from gaiaops.registry import commands
+
+        commands.stop()
     try:
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:  # it was closed: `>&-`
@@ -148,9 +167,7 @@ def _code_of(error: Exception, context: Context) -> int:
         code = _code_of(InterruptedRunError("interrupted; what ran on a server was cancelled"), context)
     elif isinstance(error, GaiaopsError):
         if context.debug:
-            import traceback
-
-            notice("".join(traceback.format_exception(error)))
+            notice(context.traceback(error))
         show_error(error, color=context.colored(sys.stderr))
         code = error.code
     elif isinstance(error, BrokenPipeError):  # `| head`
@@ -195,7 +212,7 @@ def _bug(error: Exception, context: Context) -> int:
     except OSError:
         where = "the traceback could not be written; --debug shows it"
     if context.debug:
-        notice("".join(traceback.format_exception(error)))
+        notice(context.traceback(error))
     notice(f"{PROGRAM}: error: a bug in gaiaops: {type(error).__name__}\nhint: {where}")
     return ExitCode.BUG
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from gaiaops.registry.model import Environment, Registry
     from gaiaops.registry.settings import Setting
+    from gaiaops.registry.tunnels import Tunnel
 
 
 @click.command("envs")
@@ -54,7 +55,8 @@ def _list(registry: Registry) -> None:
     for env in registry.environments:
         host, database, role, note = _target(env)
         about = [env.name, ", ".join(env.aliases), env.tag or "", "yes" if env.protected else ""]
-        rows.append([*about, host, database, role, note])
+        way = f" through {env.tunnel.label}" if env.tunnel else ""
+        rows.append([*about, host + way, database, role, note])
     headers = ["environment", "aliases", "tag", "protected", "host", "database", "role", "from"]
     click.echo(report.table(headers, rows))
     base.notice(f"registry: {registry.file}")
@@ -64,7 +66,7 @@ def _target(env: Environment) -> tuple[str, str, str, str]:
     """(host, database, role, source) of an environment's PostgreSQL; what is missing where it is not known."""
     try:
         url = env.postgres_url()
-        return url.address, url.database, url.user or "", env.postgres.source()
+        return url.server, url.database, url.user or "", env.postgres.source()
     except UsageError as error:
         return "-", "-", "-", error.message.rpartition(": ")[2]
 
@@ -78,6 +80,8 @@ def _show(registry: Registry, env: Environment) -> None:
         ("tag", env.tag or "-", registry.file.name),
         ("protected", "yes" if env.protected else "no", registry.file.name),
         *((name, *_value(setting)) for name, setting in _settings(env)),
+        *((name, f"through {way.label}", registry.file.name) for name, way in _tunnels(env).items() if way),
+        *((name, value, "registry or default") for name, value in _reading(env)),
         *(
             (f"timeouts.{name}", show_duration(getattr(env.timeouts, name)), "registry or default")
             for name in ("connect", "statement", "lock", "idle")
@@ -93,7 +97,22 @@ def _settings(env: Environment) -> Iterable[tuple[str, Setting]]:
     if env.redis is not None:
         yield "redis", env.redis
     for number, replica in enumerate(env.replicas, 1):
-        yield f"replica {number}", replica
+        yield f"replica {number}", replica.setting
+
+
+def _reading(env: Environment) -> Iterable[tuple[str, str]]:
+    from gaiaops.registry.durations import show_duration
+
+    for number, replica in enumerate(env.replicas, 1):
+        if replica.tunnel:
+            yield f"replica {number}", f"through {replica.tunnel.label}"
+    if env.replicas:
+        yield "read_from", env.read_from
+        yield "max_lag", show_duration(env.max_lag)
+
+
+def _tunnels(env: Environment) -> dict[str, Tunnel | None]:
+    return {"tunnel": env.tunnel, "redis_tunnel": env.redis_tunnel}
 
 
 def _value(setting: Setting) -> tuple[str, str]:
@@ -119,6 +138,8 @@ def _document(env: Environment) -> dict[str, Any]:
         "database": database if known else None,
         "role": role if known else None,
         "source": source,
+        "read_from": env.read_from,
+        **{name: way.label if way else None for name, way in _tunnels(env).items()},
         "settings": {name: dict(zip(("value", "source"), _value(s), strict=True)) for name, s in _settings(env)},
         "timeouts_ms": {name: getattr(env.timeouts, name) for name in ("connect", "statement", "lock", "idle")},
     }
@@ -133,7 +154,7 @@ def _check(registry: Registry, chosen: Iterable[Environment], as_json: bool, *, 
         results.append(result)
         if not as_json:
             broken = f"FAILED {result.error.message}" if result.error else ""
-            state = broken or f"ok    {report.latency(result.latency_ms)}"
+            state = broken or "  ".join(filter(None, (f"ok    {report.latency(result.latency_ms)}", result.note)))
             click.echo(f" {result.environment:<12} {result.server:<9} {state}")
             if result.error is not None and result.error.hint:
                 base.notice(f"hint: {result.error.hint}")
@@ -145,6 +166,7 @@ def _check(registry: Registry, chosen: Iterable[Environment], as_json: bool, *, 
                 "ok": r.error is None,
                 "latency_ms": None if r.error else round(r.latency_ms, 3),
                 "error": r.error.message if r.error else None,
+                "note": r.note or None,
             }
             for r in results
         ]

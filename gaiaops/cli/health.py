@@ -78,7 +78,7 @@ def _conclude(report: Report, *, alone: bool, fail_on: str) -> None:
     level = Verdict[fail_on.upper()]
     bad = [result for result in report.results if result.verdict >= level]
     if bad:
-        names = ", ".join(dict.fromkeys(f"{result.check} ({result.environment})" for result in bad[:4]))
+        names = ", ".join(dict.fromkeys(f"{result.check} ({result.where})" for result in bad[:4]))
         more = f" and {len(bad) - 4} more" if len(bad) > 4 else ""
         words = (
             f"{len(bad)} check{'s' if len(bad) > 1 else ''} at {fail_on}{'' if fail_on == 'critical' else ' or worse'}"

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from gaiaops.cli import base
+from gaiaops.cli import base, replicas
 from gaiaops.cli.arguments import DURATION, ENVIRONMENT_OR_ALL, FORMATS
 from gaiaops.cli.query_all import Fanout, format_of, tell
 from gaiaops.errors import GaiaopsError, PartialError, UsageError
 
 if TYPE_CHECKING:
     from gaiaops.output.writers import Writer
+    from gaiaops.postgres.source import Source
     from gaiaops.postgres.stream import Result
     from gaiaops.query.run import Writing
     from gaiaops.query.statements import Script
@@ -46,6 +47,7 @@ class _QueryCommand(click.Command):
 @click.option("--json", "format_", flag_value="json", help="Short for --format json.")
 @click.option("-x", "format_", flag_value="vertical", help="Short for --format vertical.")
 @click.option("-o", "--output", metavar="FILE", help="Write to a file, whole or not at all.")
+@replicas.option
 @click.pass_obj
 def command(context: base.Context, /, **options: Any) -> None:
     """Run SQL in ENV, or in all environments at once.
@@ -67,13 +69,16 @@ def command(context: base.Context, /, **options: Any) -> None:
     registry = context.registry()
     environments = registry.select(options["env"])
     if options["write"]:
+        replicas.refuse(options["replica"], "a change never goes to a replica: --write is for the primary")
         if options["env"] == "all":
             raise UsageError("--write takes one environment, not all", hint="run it for each")
         _write(context, environments[0], parsed, options)
-    elif options["env"] == "all":
-        _read_all(environments, parsed, options)
+        return
+    source = replicas.source(context, environments, options["replica"])
+    if options["env"] == "all":
+        _read_all(environments, parsed, source, options)
     else:
-        _read(environments[0], parsed, options)
+        _read(source.of(environments[0]), parsed, options)
 
 
 def _sql(argument: str | None, file: str | None) -> str:
@@ -195,9 +200,9 @@ def _affected(tag: str) -> int:
     return int(last) if last.isdigit() and not tag.startswith("SELECT") else 0
 
 
-def _read_all(environments: tuple[Environment, ...], parsed: Script, options: dict[str, Any]) -> None:
+def _read_all(environments: tuple[Environment, ...], parsed: Script, source: Source, options: dict[str, Any]) -> None:
     with _target(options) as out:
-        errors = Fanout(_writer(options, out), options).write(environments, parsed)
+        errors = Fanout(_writer(options, out), options).write(environments, parsed, source.of)
         if len(errors) == len(environments):  # nothing to show, so a file keeps what it has
             raise _failure(errors, len(environments))
     if errors:

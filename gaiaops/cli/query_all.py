@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -46,8 +46,10 @@ class Fanout:
         self._mismatched: set[str] = set()
         self._env_width = 0
 
-    def write(self, environments: tuple[Environment, ...], parsed: Script) -> list[GaiaopsError]:
-        """Writes everything; gives the errors, which have been shown as they came."""
+    def write(
+        self, environments: tuple[Environment, ...], parsed: Script, choose: Callable[[Environment], Environment]
+    ) -> list[GaiaopsError]:
+        """Writes everything; gives the errors, which have been shown as they came. `choose` as in read_all."""
         import msgspec
 
         from gaiaops.query import fanout
@@ -56,7 +58,9 @@ class Fanout:
             raise UsageError("query all takes one statement", hint="run the file for each environment")
         self._env_width = max(len(env.name) for env in environments)
         parsed = msgspec.structs.replace(parsed, reserved=("env",))
-        with closing(fanout.read_all(environments, parsed, self._writer.wire, self._options["timeout"])) as events:
+        with closing(
+            fanout.read_all(environments, parsed, self._writer.wire, self._options["timeout"], choose)
+        ) as events:
             self._write(events)
         if self._first is not None:
             self._writer.end()

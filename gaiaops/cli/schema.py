@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gaiaops.cli import base
+from gaiaops.cli import base, replicas
 from gaiaops.cli.arguments import DURATION, ENVIRONMENT, ENVIRONMENT_OR_ALL
 from gaiaops.errors import FindingsError, GaiaopsError, LostServerError, PartialError, UsageError
 
@@ -67,8 +67,11 @@ def command() -> None:
               help="End with 7 where a table is missing, or where anything is not as declared.")  # fmt: skip
 @click.option("--timeout", type=DURATION, help="Statement timeout instead of the registry's.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@replicas.option
 @click.pass_obj
-def verify(context: base.Context, /, env: str, fail_on: str, timeout: int | None, as_json: bool) -> None:
+def verify(
+    context: base.Context, /, env: str, fail_on: str, timeout: int | None, as_json: bool, replica: bool | None
+) -> None:
     """Compare the tables of ENV, or of all, with the groups that the registry declares.
 
     A missing table is an error: services break on it. An unexpected table, or a planned one that is there
@@ -86,7 +89,8 @@ def verify(context: base.Context, /, env: str, fail_on: str, timeout: int | None
     registry = context.registry()
     chosen = registry.select(env)
     _check_declared(registry)
-    found = {one.environment: one for one in run.verify(chosen, registry.tables, timeout)}
+    source = replicas.source(context, chosen, replica)
+    found = {one.environment: one for one in run.verify(chosen, registry.tables, timeout, source.of)}
     verified = [found[one.name] for one in chosen]
     documents = [_verified(one) for one in verified]
     if as_json:
@@ -147,6 +151,7 @@ def _end_verify(verified: Sequence[Verified], fail_on: str, *, alone: bool) -> N
 @click.option("--full", is_flag=True, help="Show long texts' differences whole.")
 @click.option("--timeout", type=DURATION, help="Statement timeout instead of the registry's.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@replicas.option
 @click.pass_obj
 def diff(context: base.Context, /, left: str, right: str, **options: Any) -> None:
     """Compare the schemas of two environments.
@@ -170,7 +175,8 @@ def diff(context: base.Context, /, left: str, right: str, **options: Any) -> Non
 
     both = _two(context.registry(), left, right)
     kinds = tuple(dict.fromkeys(kind for group in options["kinds"] for kind in group))
-    sides = _readable(run.read_both(both, options["schemas"], kinds, options["timeout"]))
+    source = replicas.source(context, both, options["replica"])
+    sides = _readable(run.read_both(both, options["schemas"], kinds, options["timeout"], source.of))
     run.check_tables(options["tables"], sides)
     whole = comparing.compare(*sides)
     comparison = comparing.narrowed(whole, kinds, options["tables"])

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gaiaops.cli import base
+from gaiaops.cli import base, replicas
 from gaiaops.cli.arguments import EnvironmentType
 from gaiaops.errors import GaiaopsError, PartialError, UsageError
 
 if TYPE_CHECKING:
     from gaiaops.auth.interface import AuthCount
     from gaiaops.overview.collect import Database, Overview
+    from gaiaops.postgres.source import Source
     from gaiaops.registry.model import Registry
 
 _COLUMNS = (("pg", 6), ("latency", 8), ("users", 9), ("tables", 7), ("size", 8), ("keys", 7), ("redis", 8))
@@ -21,8 +22,9 @@ _COLUMNS = (("pg", 6), ("latency", 8), ("users", 9), ("tables", 7), ("size", 8),
 @click.command("view")
 @click.argument("env", type=EnvironmentType("all", "supabase"), default="all")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@replicas.option
 @click.pass_obj
-def command(context: base.Context, /, env: str, as_json: bool) -> None:
+def command(context: base.Context, /, env: str, as_json: bool, replica: bool | None) -> None:
     """The overview of ENV, of all environments (the default), or of `supabase`.
 
     Per environment: PostgreSQL's version, latency, users (and how many per tag), tables found of those
@@ -37,12 +39,14 @@ def command(context: base.Context, /, env: str, as_json: bool) -> None:
     """
     registry = context.registry()
     if env == "supabase":
+        replicas.refuse(replica, "Supabase Auth has no replicas here")
         _Supabase(registry).show(as_json)
     else:
-        _environments(registry, env, as_json)
+        source = replicas.source(context, registry.select(env), replica)
+        _environments(registry, env, as_json, source)
 
 
-def _environments(registry: Registry, name: str, as_json: bool) -> None:
+def _environments(registry: Registry, name: str, as_json: bool, source: Source) -> None:
     from gaiaops.output import report
     from gaiaops.overview import collect
 
@@ -53,9 +57,12 @@ def _environments(registry: Registry, name: str, as_json: bool) -> None:
     documents: dict[str, Any] = {}
     if not as_json:
         click.echo(_header(width))
-    for overview in collect.environments(registry, chosen, deep=alone):
+    for overview in collect.environments(registry, chosen, deep=alone, choose=source.of):
         errors += overview.errors
-        documents[overview.env.name] = _document(registry, overview)
+        documents[overview.env.name] = {
+            **_document(registry, overview),
+            "read_from": source.name(overview.env),
+        }
         if not as_json:
             click.echo(_line(registry, overview, width))
             for error in overview.errors:

@@ -29,11 +29,12 @@ def watched(every_s: float, frame: Callable[[], str]) -> None:
                 click.echo(frame())
                 sys.stdout.flush()
                 time.sleep(every_s)
+        last = frame()  # before the screen is changed, so that a warning or an error stays to be read
         with _screen():
             while True:
-                last = frame()
                 click.echo(_fitted(last), nl=False)
                 time.sleep(every_s)
+                last = frame()
     except KeyboardInterrupt:
         if last:
             click.echo(last)

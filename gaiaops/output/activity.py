@@ -46,9 +46,10 @@ def text(report: Mapping[str, Any], columns: int, *, watched: bool = False) -> s
 
 
 def _head_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    server = f" replica {report['replica']}" if report["replica"] else ""
     states = ", ".join(f"{count} {label(state)}" for state, count in report["connections_by_state"].items())
     yield (
-        f"{report['environment']}: {report['connections']} of {report['max_connections']} connections"
+        f"{report['environment']}{server}: {report['connections']} of {report['max_connections']} connections"
         f"{': ' if states else ''}{states}"
     )
     if report["elsewhere"]:

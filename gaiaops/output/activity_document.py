@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from gaiaops.inspect.activity.look import Activity
 from gaiaops.inspect.activity.stop import Outcome, remedy
 from gaiaops.inspect.activity.tree import Node
@@ -11,12 +13,17 @@ from gaiaops.inspect.activity.values import Prepared, Session, Wait
 from gaiaops.postgres.quoting import literal
 
 
-def document(activity: Activity, environment: str, gaiaops: str, *, all_databases: bool) -> dict[str, Any]:
+def document(
+    activity: Activity, environment: str, gaiaops: str, *, all_databases: bool, replica: tuple[int, str] = (0, "")
+) -> dict[str, Any]:
     """The stable field names of `activity --json`; ages and waits are in seconds. `gaiaops` is how the command was
-    called, for the commands to copy."""
+    called, for the commands to copy: there is none that signals a replica's session, which is another one's here."""
     look = activity.look
+    number, address = replica
+    server = f"replica {number} ({address})" if number else ""
     return {
         "environment": environment,
+        "replica": number or None,
         "database": look.database,
         "all_databases": all_databases,
         "server_time": look.now,
@@ -28,9 +35,8 @@ def document(activity: Activity, environment: str, gaiaops: str, *, all_database
         "activity": [_session(one, activity) for one in activity.running],
         "idle_in_transaction": [_session(one, activity) for one in activity.idle],
         "prepared": [_prepared(one) for one in activity.prepared],
-        "blocking": [_node(node, activity, f"{gaiaops} activity {environment}", f"{gaiaops} connect {environment}")
-                     for node in activity.forest],
-    }  # fmt: skip
+        "blocking": [_node(node, activity, _Ways(gaiaops, environment, server)) for node in activity.forest],
+    }
 
 
 def session_document(one: Session) -> dict[str, Any]:
@@ -72,7 +78,26 @@ def _prepared(one: Prepared) -> dict[str, Any]:
     }
 
 
-def _node(node: Node, activity: Activity, command: str, connect: str) -> dict[str, Any]:
+class _Ways(msgspec.Struct, frozen=True):
+    """How a session is signalled, and a prepared transaction ended: by a command, or by hand on a replica."""
+
+    gaiaops: str
+    environment: str
+    replica: str
+
+    def signal(self, action: str, key: int, option: str) -> str:
+        if self.replica:
+            return f"on {self.replica}: SELECT pg_{action}_backend({key});"
+        return f"{self.gaiaops} activity {self.environment} --{action} {key}{option}"
+
+    def settle(self, gid: str) -> str:
+        if self.replica:
+            return ""
+        begin = f"{self.gaiaops} connect {self.environment} --write"
+        return f"{begin}, then ROLLBACK PREPARED {literal(gid)}; (or COMMIT PREPARED)"
+
+
+def _node(node: Node, activity: Activity, ways: _Ways) -> dict[str, Any]:
     look = activity.look
     result: dict[str, Any]
     if node.again:  # in a queue of a thousand there are half a million of them
@@ -80,14 +105,14 @@ def _node(node: Node, activity: Activity, command: str, connect: str) -> dict[st
     if isinstance(node.key, str):
         held = next((one for one in look.prepared if one.gid == node.key), None)
         found = _prepared(held) if held else {"gid": node.key or None}
-        how = f"{connect} --write, then ROLLBACK PREPARED {literal(node.key)}; (or COMMIT PREPARED)" if node.key else ""
+        how = ways.settle(node.key) if node.key else ""
         why = f'in database "{held.database}"' if held and held.database != look.database else ""
         result = {"pid": None, "prepared": node.key, **{k: v for k, v in found.items() if k != "gid"}}
     else:
         one = look.session(node.key)
         action, why = remedy(one)
         other = " --all-databases" if one is not None and one.database != look.database else ""
-        how = f"{command} --{action} {node.key}{other}" if action else ""
+        how = ways.signal(action, node.key, other) if action else ""
         result = {"pid": node.key, "prepared": None, **(_session(one, activity) if one else {"state": "?"})}
     return {
         **result,
@@ -98,7 +123,7 @@ def _node(node: Node, activity: Activity, command: str, connect: str) -> dict[st
         "frees": node.frees,
         "command": how if node.behind else "",
         "why": why if node.behind else "",
-        "blocks": [_node(below, activity, command, connect) for below in node.blocks],
+        "blocks": [_node(below, activity, ways) for below in node.blocks],
     }
 
 

@@ -18,7 +18,7 @@ _NAME, _VALUE = 22, 17
 def text(results: Sequence[Result], *, every: bool, color: bool) -> str:
     """The report: per environment a headline, what is wrong first, and the rest on one line unless `every`."""
     parts = []
-    for environment, group in groupby(results, key=lambda result: result.environment):
+    for environment, group in groupby(results, key=lambda result: result.where):
         parts.append("\n".join(_environment(environment, list(group), every=every, color=color)))
     return "\n\n".join(parts)
 
@@ -101,6 +101,7 @@ def document(results: Sequence[Result]) -> dict[str, Any]:
             {
                 "environment": result.environment,
                 "server": result.server,
+                "replica": result.replica or None,
                 "check": result.check,
                 "verdict": result.verdict.word,
                 "value": result.value if result.value is None else round(result.value, 3),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gaiaops import emails, threads
@@ -70,9 +70,15 @@ def bounded(timeouts: Timeouts) -> Timeouts:
     return Timeouts(timeouts.connect, statement, timeouts.lock, timeouts.idle)
 
 
-def environments(registry: Registry, chosen: Sequence[Environment], *, deep: bool) -> Iterator[Overview]:
-    """Overviews in the order in which the environments answer."""
-    yield from threads.as_completed(chosen, lambda env: environment(registry, env, deep=deep))
+def environments(
+    registry: Registry,
+    chosen: Sequence[Environment],
+    *,
+    deep: bool,
+    choose: Callable[[Environment], Environment] = lambda env: env,
+) -> Iterator[Overview]:
+    """Overviews in the order in which the environments answer; `choose` gives each as it is to be read."""
+    yield from threads.as_completed(chosen, lambda env: environment(registry, choose(env), deep=deep))
 
 
 def environment(registry: Registry, env: Environment, *, deep: bool) -> Overview:

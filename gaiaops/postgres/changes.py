@@ -5,10 +5,11 @@ and what became of a transaction.
 from __future__ import annotations
 
 import time
+from typing import LiteralString
 
 import msgspec
 
-from gaiaops.errors import RefusedError
+from gaiaops.errors import GaiaopsError, RefusedError
 from gaiaops.postgres import catalog
 from gaiaops.postgres import session as pg
 from gaiaops.postgres.session import Session
@@ -30,8 +31,10 @@ FAITHFUL = (
     "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'",
 )
 
-# Advisory locks are per database; these two numbers are ours ("gaia", 1).
-_LOCK = "SELECT pg_try_advisory_lock(1734437217, 1)"
+# Advisory locks are per database, and those of a session and of a transaction exclude each other (manual 13.3.5);
+# the two numbers are ours ("gaia", 1).
+_LOCK: LiteralString = "SELECT pg_try_advisory_lock(1734437217, 1)"
+_TRANSACTION_LOCK: LiteralString = "SELECT pg_try_advisory_xact_lock(1734437217, 1)"
 _LOCK_S = 1.5
 _PATIENCE_S = 15
 
@@ -61,16 +64,16 @@ def check_writable(facts: Facts) -> None:
 def check_server(session: Session, env: Environment, server: str) -> Facts:
     """Takes the database's one place for such commands, and checks what is behind the name.
 
+    Through a transaction pooler nothing can be held between transactions, and a session's lock would stay with one of
+    its connections for ever: there the place is only looked at, and taken by each transaction (see `begin_change`).
+
     Raises RefusedError where another one runs, a pin does not match, or the server is not `server`.
     """
-    end = time.monotonic() + _LOCK_S
-    while not session.fetch(_LOCK)[0][0]:
-        if time.monotonic() < end:  # the server may not have noticed yet that the last one has ended
-            time.sleep(0.1)
-            continue
-        raise RefusedError(
-            "another clean-up or restore of this database is running", hint="pg_stat_activity shows it as gaiaops"
-        )
+    if session.pooled:
+        begin_change(session)
+        session.rollback()
+    else:
+        _take(session, _LOCK)
     facts = catalog.facts(session)
     pg.check_pin(env, (facts.identifier, facts.database))
     if facts.server != server:
@@ -79,6 +82,29 @@ def check_server(session: Session, env: Environment, server: str) -> Facts:
             hint=f"gaiaops envs {env.name} shows where the connection string comes from",
         )
     return facts
+
+
+def begin_change(session: Session, *settings: str) -> None:
+    """Opens a writing transaction in the database's one place, which `check_server` has taken for the session; through
+    a transaction pooler it is taken for this transaction. Raises RefusedError where another one has it."""
+    session.begin(*settings)
+    if session.pooled:
+        try:
+            _take(session, _TRANSACTION_LOCK)
+        except GaiaopsError:
+            session.rollback()
+            raise
+
+
+def _take(session: Session, lock: LiteralString) -> None:
+    end = time.monotonic() + _LOCK_S
+    while not session.fetch(lock)[0][0]:
+        if time.monotonic() < end:  # the server may not have noticed yet that the last one has ended
+            time.sleep(0.1)
+            continue
+        raise RefusedError(
+            "another clean-up or restore of this database is running", hint="pg_stat_activity shows it as gaiaops"
+        )
 
 
 def transaction_status(session: Session, xid: str) -> str:

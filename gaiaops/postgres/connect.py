@@ -5,17 +5,23 @@ from __future__ import annotations
 import os
 import pwd
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gaiaops import __version__
+from gaiaops.errors import GaiaopsError
+from gaiaops.postgres import passfile, tls
 from gaiaops.postgres.failures import connect_failure
+from gaiaops.registry import trust
 from gaiaops.registry.model import Timeouts
 from gaiaops.registry.urls import Url
+from gaiaops.tunnels import through
 
 if TYPE_CHECKING:
     import psycopg
+
+    from gaiaops.tunnels import Place
 
 _NAME_BYTES = 63  # application_name is cut there (NAMEDATALEN - 1)
 
@@ -30,8 +36,12 @@ def application_name(command: str) -> str:
     return name.encode("ascii", "replace").decode()[: _NAME_BYTES - 1 - len(command)] + f" {command}"
 
 
-def parameters(url: Url, timeouts: Timeouts, command: str) -> dict[str, str | int]:
-    """libpq's connection parameters (manual 34.1.2) of a connection string."""
+def parameters(url: Url, timeouts: Timeouts, command: str, place: Place | None = None) -> dict[str, str | int]:
+    """libpq's connection parameters (manual 34.1.2) of a connection string.
+
+    `place` is the near end of a tunnel. The host stays the server's, so that its certificate is verified by its name
+    and a password is found under it; libpq connects to `hostaddr` all the same.
+    """
     seconds = max(1, -(-timeouts.connect // 1000))
     given: dict[str, str | int] = {
         "connect_timeout": seconds,
@@ -50,6 +60,11 @@ def parameters(url: Url, timeouts: Timeouts, command: str) -> dict[str, str | in
     ):
         if value:
             given[key] = value
+    if place is not None:
+        given |= {"hostaddr": place.host, "port": place.port}
+        known = passfile.password(url, os.environ) if "password" not in given else None
+        given |= {"password": known} if known else {}
+    given |= tls.system_roots(given, os.environ)
     return {**given, "client_encoding": "UTF8", "application_name": application_name(command)}
 
 
@@ -61,12 +76,33 @@ def connect(url: Url, timeouts: Timeouts, command: str) -> Iterator[psycopg.Conn
     """
     import psycopg
 
-    try:
-        connection = psycopg.connect(**parameters(url, timeouts, command), autocommit=True)  # type: ignore[arg-type]
-    except psycopg.Error as error:
-        raise connect_failure(error, url, timeouts.connect) from None
-    with connection:
-        yield connection
+    with through(url, timeouts) as place:
+        given: dict[str, Any] = parameters(url, timeouts, command, place)
+        try:
+            # No prepared statements: behind a pooler the next transaction may be another session's.
+            connection = psycopg.connect(**given, autocommit=True, prepare_threshold=None)
+        except psycopg.Error as error:
+            raise _failure(error, url, timeouts, given) from None
+        with connection:
+            if url.protected:
+                _tell_whether_verified(connection, url, given)
+            yield connection
+
+
+def _failure(error: psycopg.Error, url: Url, timeouts: Timeouts, given: Mapping[str, Any]) -> GaiaopsError:
+    asked = tls.UNTRUSTED in str(error)
+    untrusted = tls.why_untrusted(given, timeouts.connect / 1000) if asked else ("", "")
+    return connect_failure(error, url, timeouts.connect, untrusted=untrusted)
+
+
+def _tell_whether_verified(connection: psycopg.Connection, url: Url, given: Mapping[str, Any]) -> None:
+    """As libpq has resolved it: sslmode and host may come from a service file or the environment."""
+    used = {option.keyword: (option.val or b"").decode() for option in connection.pgconn.info}
+    hosts = given.get("hostaddr") or given.get("host") or used.get(b"host") or ""
+    near = "," not in hosts and trust.is_near(used.get(b"hostaddr") or hosts)
+    if near or used.get(b"gssencmode") == "require":  # Kerberos verifies the server too
+        return
+    trust.tell_postgres(url, hosts.split(","), used.get(b"sslmode") or "prefer")
 
 
 def preload() -> None:

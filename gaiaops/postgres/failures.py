@@ -16,19 +16,27 @@ from gaiaops.errors import (
     LostServerError,
     RefusedError,
     StatementError,
+    UsageError,
 )
+from gaiaops.postgres import pooler, tls
 from gaiaops.registry.durations import show_duration
-from gaiaops.registry.urls import MASK, Url
+from gaiaops.registry.urls import Url
 
 if TYPE_CHECKING:
     import psycopg
     from psycopg.pq.abc import PGresult
 
+# Where, is said by the connection string: behind a tunnel libpq knows its near end only.
+_WHERE = re.compile(
+    r"(?:connection failed: |connection is bad: )?connection to server (?:at|on) .*? failed: |(?<=resolve host )'[^']*'"
+)
 _PROXY_HINT = "is the server up, or a tunnel needed? e.g. fly proxy 15432:5432 -a gaia-db-dev"
 # (what the text of libpq or the server holds, what is said, the next step); the first match counts.
 _CONNECT_CAUSES: tuple[tuple[str, str, str], ...] = (
+    *tls.CAUSES,
+    *((pattern, said, hint) for pattern, said, hint, _ in pooler.CAUSES),
     (
-        r"password authentication failed|no password supplied|SCRAM",
+        r"password authentication failed|no password supplied|SCRAM|SASL authentication failed",
         'password authentication failed for user "{user}"',
         "check the password: gaiaops envs {env} shows where it comes from",
     ),
@@ -44,16 +52,12 @@ _CONNECT_CAUSES: tuple[tuple[str, str, str], ...] = (
         "a DBA must add it to pg_hba.conf",
     ),
     (
-        r"no encryption|SSL off|requires? (?:SSL|TLS|encryption)|sslmode value",
+        r"no encryption|SSL off|(?:SSL|TLS|encryption)(?: connection)? (?:is )?required"
+        r"|requires? (?:SSL|TLS|encryption)",
         "the server requires TLS",
-        "add ?sslmode=require (or verify-full) to the connection string",
+        "write sslmode=verify-full (or require) in the connection string",
     ),
-    (
-        r"does not support SSL",
-        "the server does not offer TLS, but sslmode asks for it",
-        "set sslmode=prefer only where the way is private",
-    ),
-    (r"certificate|SSL error|tls", "TLS failed: {first}", "check sslmode, sslrootcert and the host name"),
+    *tls.LATER_CAUSES,
     (
         r"no pg_hba\.conf entry",
         "the server admits no such user, database or address: {first}",
@@ -70,11 +74,6 @@ _CONNECT_CAUSES: tuple[tuple[str, str, str], ...] = (
         "try again in a moment",
     ),
     (
-        r"unsupported startup parameter|pooler|pgbouncer|Tenant or user not found",
-        "the pooler refused: {first}",
-        "a transaction pooler takes no startup options; use the direct or session port",
-    ),
-    (
         r"(?:could not|failed to) (?:translate|resolve) host|Name or service not known|nodename nor servname"
         r"|name resolution|No address associated",
         "unknown host name",
@@ -89,27 +88,51 @@ _CONNECT_CAUSES: tuple[tuple[str, str, str], ...] = (
         "check the host in the connection string; " + _PROXY_HINT,
     ),
     (
-        r"closed the connection|reset by peer|expected authentication request",
+        r"closed the connection|reset by peer",
         "the server closed the connection while it was being opened",
         "is this a PostgreSQL port?",
     ),
 )
 
 
-def connect_failure(error: psycopg.Error, url: Url, timeout_ms: int) -> ConnectError:
-    """The ConnectError for a connection that could not be opened; the password is masked."""
-    text = str(error)
+def connect_failure(
+    error: psycopg.Error, url: Url, timeout_ms: int, *, untrusted: tuple[str, str] = ("", "")
+) -> GaiaopsError:
+    """The error for a connection that could not be opened: a ConnectError, or a UsageError where libpq did not take the
+    connection string. Secrets are masked. `untrusted` is why a certificate is not trusted, see tls.why_untrusted.
+    """
+    text = tls.without_offer(_WHERE.sub("", str(error)), url)
     first = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "connection failed")
     first = re.sub(r"^.*?(?:failed: )?(?:FATAL|ERROR):\s+", "", first)
-    if url.password:
-        first = first.replace(url.password, MASK)
-    causes = (cause for cause in _CONNECT_CAUSES if re.search(cause[0], text, re.IGNORECASE))
-    _, message, hint = next(causes, ("", "{first}", ""))
-    values = {
-        "user": url.user or "", "database": url.database, "first": first, "env": "ENV",
-        "timeout": show_duration(timeout_ms),
+    message, hint, values = _cause(tls.MISTAKES, text)
+    kind: type[GaiaopsError] = UsageError if message else ConnectError
+    if not message and tls.UNTRUSTED in text:
+        message, hint = tls.untrusted(untrusted)
+    if not message:
+        message, hint, values = _cause(_CONNECT_CAUSES, text)
+    values = {name: url.hide(value) for name, value in values.items()} | {
+        "user": url.user or "", "database": url.database, "first": url.hide(first), "env": "ENV",
+        "timeout": show_duration(timeout_ms), "server": url.server, **tls.words(url, url.hide(text), url.hide(first)),
     }  # fmt: skip
-    return ConnectError(f"{message.format_map(values)} ({url.address})", hint=hint.format_map(values))
+    if url.tunnel:
+        hint = hint.replace(_PROXY_HINT, "the tunnel is up: is the server behind it?")
+    return kind(f"{(message or '{first}').format_map(values)} ({url.address})", hint=hint.format_map(values))
+
+
+def _cause(causes: tuple[tuple[str, str, str], ...], text: str) -> tuple[str, str, dict[str, str]]:
+    """What is said and the next step of the first cause that the text holds, and the named parts of the text."""
+    for pattern, message, hint in causes:
+        if found := re.search(pattern, text, re.IGNORECASE):
+            return message, hint, found.groupdict("")
+    return "", "", {}
+
+
+# A conflict with recovery (manual 26.4.2); where it is raised tells it from others, in any language.
+_CONFLICTS = ("40001", "40P01", "57P04")
+_ON_PRIMARY = (
+    "run it on the primary: --primary; or the replica needs hot_standby_feedback = on, or a longer"
+    " max_standby_streaming_delay"
+)
 
 
 def statement_failure(result: PGresult, sql: str, *, ran_ms: float, timeout_ms: int) -> GaiaopsError:
@@ -143,9 +166,12 @@ def _failure(result: PGresult, sql: str, *, ran_ms: float, timeout_ms: int) -> G
         return StatementError(f"cancelled on the server: {message}", hint="somebody or something cancelled it")
     if state == "55P03":
         return DeadlineError(f"lock timeout: {message}", hint="something holds a lock; try again later")
-    if state in ("57P01", "57P02", "57P03") or state.startswith("08"):
-        return StatementError(f"the server ended the connection: {text}", hint="the result is incomplete")
-    if state in ("42601", "42704") and sql.lstrip().startswith("\\"):
+    if state in _CONFLICTS and (field(Field.SOURCE_FILE) == "postgres.c" or "recovery" in message):
+        text, detail, hint = f"the replica cancelled it, to go on replaying: {text}", hint, _ON_PRIMARY
+    elif state in ("57P01", "57P02", "57P03") or state.startswith("08"):
+        ended = StatementError(f"the server ended the connection: {text}", hint="the result is incomplete")
+        return pooler.failure(message) or ended
+    elif state in ("42601", "42704") and sql.lstrip().startswith("\\"):
         hint = "backslash commands belong to psql: gaiaops connect"
     return StatementError(text, detail=detail, hint=hint)
 

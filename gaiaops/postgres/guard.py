@@ -79,6 +79,9 @@ _LITERALS = rf"{_VALUE}( , {_VALUE})*"  # compiled when first needed
 _SETTINGS = re.compile(r"transaction_\w+|standard_conforming_strings|client_encoding|names|all", re.IGNORECASE)
 _WRITE_HINT = "add --write if you mean it"
 
+# Which of the server's sessions this is.
+WHICH = "SELECT pg_backend_pid()"
+
 # Tags of commands that leave the guarded transaction; after one of them nothing more is run.
 ENDING_TAGS = ("COMMIT", "ROLLBACK", "BEGIN", "START TRANSACTION", "PREPARE TRANSACTION")
 
@@ -101,16 +104,16 @@ def refuse(statement: Statement, *, protected: bool) -> None:
         )
     if keyword in ("SET", "RESET"):
         _refuse_setting(_setting(statement.tokens))
-    for index, name in _calls(statement.tokens):
+    for index, name in calls(statement.tokens):
         if _FUNCTIONS.fullmatch(name):
             raise RefusedError(f"refused: {name} acts outside the read-only transaction", hint=_WRITE_HINT)
         if name == "set_config":
-            _refuse_setting(_first_text(_arguments(statement.tokens, index)))
+            _refuse_setting(_first_text(arguments(statement.tokens, index)))
         if _RUN_TEXT.fullmatch(name):
-            _refuse_text(name, _arguments(statement.tokens, index), protected)
+            _refuse_text(name, arguments(statement.tokens, index), protected)
 
 
-def _calls(tokens: Sequence[Token]) -> Iterator[tuple[int, str]]:
+def calls(tokens: Sequence[Token]) -> Iterator[tuple[int, str]]:
     """The names that are called, with the place of the parenthesis."""
     for index, token in enumerate(tokens[1:], 1):
         before = tokens[index - 1]
@@ -124,7 +127,7 @@ def _calls(tokens: Sequence[Token]) -> Iterator[tuple[int, str]]:
             raise RefusedError("refused: a name written with UESCAPE is not checked", hint="write it plainly")
 
 
-def _arguments(tokens: Sequence[Token], start: int) -> Sequence[Token]:
+def arguments(tokens: Sequence[Token], start: int) -> Sequence[Token]:
     """What stands between the parenthesis at `start` and its other half."""
     depth = 0
     for index, token in enumerate(tokens[start:], start):
@@ -190,8 +193,14 @@ def settings_sql(timeouts: Timeouts) -> str:
 
 
 def begin_read_sql(timeouts: Timeouts) -> str:
-    """Opens the guarded transaction in one round trip; SELECT 1 takes the snapshot that seals it."""
-    return f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {settings_sql(timeouts)}; SELECT 1"
+    """Opens the guarded transaction in one round trip; the SELECT takes the snapshot that seals it."""
+    return f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {settings_sql(timeouts)}; {WHICH}"
+
+
+def begin_plan_sql(timeouts: Timeouts, *tables: str) -> str:
+    """As begin_read_sql, with temporary tables that end with the transaction, made before it is sealed."""
+    makes = "; ".join((settings_sql(timeouts), *tables))
+    return f"BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE; {makes}; SET TRANSACTION READ ONLY; {WHICH}"
 
 
 def begin_write_sql(timeouts: Timeouts) -> str:

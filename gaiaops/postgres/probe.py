@@ -12,6 +12,7 @@ import msgspec
 
 from gaiaops.errors import ConnectError, GaiaopsError, LostServerError, NoAnswerError
 from gaiaops.postgres.connect import connect
+from gaiaops.postgres.opening import opened
 from gaiaops.postgres.stream import Exchange
 from gaiaops.registry.model import Timeouts
 from gaiaops.registry.urls import Url
@@ -117,6 +118,8 @@ def probing(url: Url, timeouts: Timeouts, command: str, *, statement_ms: int = 1
 
     limits = bounded(timeouts, statement_ms)
     with connect(url, limits, command) as connection:
+        if limits.statement > limits.connect:  # a question's own bound is shorter: it may find out
+            opened(connection, url, limits)
         probe = Probe(connection, limits.statement)
         try:
             yield probe

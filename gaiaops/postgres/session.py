@@ -15,6 +15,7 @@ from gaiaops.errors import LostServerError, RefusedError, StatementError, UsageE
 from gaiaops.postgres import guard
 from gaiaops.postgres.connect import connect
 from gaiaops.postgres.failures import lost_connection, statement_failure
+from gaiaops.postgres.opening import opened
 from gaiaops.postgres.stream import Block, Exchange, Result
 from gaiaops.postgres.wrap import Request
 from gaiaops.registry.model import Environment, Registry, Timeouts
@@ -25,10 +26,15 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """Runs statements one by one in the open transaction."""
+    """Runs statements one by one in the open transaction.
 
-    def __init__(self, connection: psycopg.Connection, timeouts: Timeouts) -> None:
+    `pooled` where nothing may be kept from one transaction to the next: a transaction pooler may give each another
+    session of the server, and what was left in one to somebody else.
+    """
+
+    def __init__(self, connection: psycopg.Connection, timeouts: Timeouts, *, pooled: bool = False) -> None:
         self.connection = connection
+        self.pooled = pooled
         self.timeouts = timeouts
         self.exchange = Exchange(connection.pgconn, timeouts.statement)
 
@@ -39,12 +45,20 @@ class Session:
 
     @property
     def superuser(self) -> bool:
-        """Whether the role is a superuser (the server reports it on its own: manual 54.2.7)."""
-        return self.connection.pgconn.parameter_status(b"is_superuser") == b"on"
+        """Whether the role is a superuser."""
+        return self._reported("is_superuser") == "on"
 
     @property
     def role(self) -> str:
-        return (self.connection.pgconn.parameter_status(b"session_authorization") or b"").decode()
+        return self._reported("session_authorization")
+
+    def _reported(self, name: str) -> str:
+        """A setting that the server reports on its own (manual 54.2.7). A pooler may leave it out, or repeat what was
+        so when its first client came: then it is asked for."""
+        status = None if self.pooled else self.connection.pgconn.parameter_status(name.encode())
+        if status is not None:
+            return status.decode()
+        return str(self.fetch("SELECT current_setting(%(name)s)", {"name": name})[0][0])
 
     def run(self, request: Request) -> Result:
         """Starts a statement; see Exchange.run. Raises RefusedError where the transaction is gone."""
@@ -161,8 +175,9 @@ class Session:
 def reading(url: Url, timeouts: Timeouts, command: str) -> Iterator[Session]:
     """A guarded read-only transaction with its snapshot taken, rolled back at the end."""
     with connect(url, timeouts, command) as connection, _cancelled_on_exit(connection):
-        session = Session(connection, timeouts)
-        session.exchange.command(guard.begin_read_sql(timeouts))
+        session = Session(
+            connection, timeouts, pooled=opened(connection, url, timeouts, guard.begin_read_sql(timeouts))
+        )
         yield session
         _leave(session)
 
@@ -184,18 +199,25 @@ def _leave(session: Session) -> None:
 
 @contextmanager
 def writing(url: Url, timeouts: Timeouts, command: str) -> Iterator[Session]:
-    """One writing transaction; rolled back unless the caller commits."""
+    """One writing transaction; rolled back unless the caller commits. Raises RefusedError for a replica."""
+    _check_primary(url)
     with connect(url, timeouts, command) as connection, _cancelled_on_exit(connection):
-        session = Session(connection, timeouts)
-        session.exchange.command(guard.begin_write_sql(timeouts))
-        yield session
+        begin = f"{guard.begin_write_sql(timeouts)}; {guard.WHICH}"
+        yield Session(connection, timeouts, pooled=opened(connection, url, timeouts, begin))
 
 
 @contextmanager
 def changing(url: Url, timeouts: Timeouts, command: str) -> Iterator[Session]:
-    """A connection for several writing transactions, which the caller begins and ends."""
+    """A connection for several writing transactions, which the caller begins and ends. Raises RefusedError for a
+    replica."""
+    _check_primary(url)
     with connect(url, timeouts, command) as connection, _cancelled_on_exit(connection):
-        yield Session(connection, timeouts)
+        yield Session(connection, timeouts, pooled=opened(connection, url, timeouts))
+
+
+def _check_primary(url: Url) -> None:
+    if url.replica:
+        raise RefusedError(f"a change never goes to a replica ({url.address}); nothing was changed")
 
 
 @contextmanager
@@ -269,11 +291,12 @@ class Namesakes:
         for thread in self._threads:
             thread.start()
 
-    def check(self) -> None:
-        """Raises RefusedError where another name leads to the environment's database."""
-        for thread in self._threads:
+    def check(self, session: Session | None = None) -> None:
+        """Raises RefusedError where another name leads to the environment's database. Who that is, is asked of an open
+        session where there is one: it may have the only connection of a pool."""
+        for thread in self._threads[session is not None :]:
             thread.join(2 * self._PATIENCE_MS / 1000)
-        mine = self._found.get(self._env.name)
+        mine = session.fetch(self._WHO)[0] if session else self._found.get(self._env.name)
         for other in self._others:
             if mine is not None and self._found.get(other.name) == mine:
                 raise same_database(self._env, other, "/".join(mine[:2]))
@@ -281,8 +304,11 @@ class Namesakes:
     def _ask(self, env: Environment) -> None:
         patience = self._PATIENCE_MS
         timeouts = Timeouts(connect=patience, statement=patience, lock=patience, idle=patience)
-        with suppress(Exception), connect(env.postgres_url(), timeouts, "identity") as connection:
-            self._found[env.name] = Session(connection, timeouts).fetch(self._WHO)[0]
+        with suppress(Exception):
+            # Nobody asked for this connection, so it warns of nothing.
+            url = msgspec.structs.replace(env.postgres_url(), protected="")
+            with connect(url, timeouts, "identity") as connection:
+                self._found[env.name] = Session(connection, timeouts).fetch(self._WHO)[0]
 
 
 def same_database(env: Environment, other: Environment, database: str) -> RefusedError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 from gaiaops.errors import GaiaopsError
@@ -58,9 +58,16 @@ Event = Started | Rows | Ended | Finished
 
 
 def read_all(
-    environments: Sequence[Environment], script: Script, wire: Wire, statement_ms: int | None
+    environments: Sequence[Environment],
+    script: Script,
+    wire: Wire,
+    statement_ms: int | None,
+    choose: Callable[[Environment], Environment] = lambda env: env,
 ) -> Generator[Event, None, None]:
-    """Events of all environments, as they come. Closing the iterator cancels what still runs."""
+    """Events of all environments, as they come. Closing the iterator cancels what still runs.
+
+    `choose` gives each environment as it is to be read, from its own thread: it may have to ask.
+    """
     events: queue.Queue[Event] = queue.Queue(_BLOCKS_AHEAD)
     stop = threading.Event()
     running: dict[str, run.Reading] = {}
@@ -76,7 +83,7 @@ def read_all(
     def work(env: Environment) -> None:
         error: Exception | None = None
         try:
-            with run.read(env, script, wire, statement_ms) as reading:
+            with run.read(choose(env), script, wire, statement_ms) as reading:
                 running[env.name] = reading
                 for index, result in enumerate(reading.results):
                     put(Started(env, index, result.columns, reading.warning if index == 0 else ""))

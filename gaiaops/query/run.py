@@ -36,6 +36,8 @@ def read(env: Environment, script: Script, wire: Wire, statement_ms: int | None)
         script.refuse_writes(protected=env.protected)
         url = env.postgres_url()
     with located(env.name), pg.reading(url, timeouts, COMMAND) as session:
+        if session.pooled:
+            script.refuse_leaks(write=False)
         warning = ""
         if env.protected and session.superuser:
             warning = (
@@ -73,6 +75,8 @@ def write(
     pg.check_only_name(registry, env)
     timeouts = pg.environment_timeouts(env, statement_ms)
     with located(env.name), pg.writing(env.postgres_url(), timeouts, COMMAND) as session:
+        if session.pooled:
+            script.refuse_leaks(write=True)
         writing = Writing(session, script, wire)
         pg.check_pin(env, writing.identity)
         yield writing

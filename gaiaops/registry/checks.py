@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from gaiaops.errors import UsageError
 from gaiaops.registry.model import Environment
 from gaiaops.registry.settings import Setting
-from gaiaops.registry.tunnels import Tunnel
 from gaiaops.registry.urls import POSTGRES_SCHEMES, REDIS_SCHEMES
+
+if TYPE_CHECKING:
+    from gaiaops.registry.tunnels import Tunnel
 
 RESERVED = ("all", "supabase")
 VALID_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
@@ -39,9 +42,13 @@ def check_urls(environments: tuple[Environment, ...]) -> None:
     """A URL that is written out is checked at once; one that needs a variable or a command, when it is used."""
     for env in environments:
         written: list[tuple[Setting, tuple[str, ...], Tunnel | None]] = [(env.postgres, POSTGRES_SCHEMES, env.tunnel)]
-        written += [(replica, POSTGRES_SCHEMES, None) for replica in env.replicas]
+        written += [(replica.setting, POSTGRES_SCHEMES, replica.tunnel) for replica in env.replicas]
         if env.redis is not None:
             written.append((env.redis, REDIS_SCHEMES, env.redis_tunnel))
+        places: dict[object, str] = {}
         for setting, schemes, tunnel in written:
             if isinstance(setting.raw, str) and "${" not in setting.raw:
-                setting.url(schemes, tunnel)
+                url = setting.url(schemes, tunnel)
+                known = setting.path if schemes is REDIS_SCHEMES else places.setdefault(url.place, setting.path)
+                if known != setting.path:
+                    raise setting.problem(f"the same database as {known}")

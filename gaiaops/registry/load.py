@@ -7,21 +7,23 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from gaiaops.errors import UsageError
-from gaiaops.registry import paths, tunnels
+from gaiaops.registry import paths
 from gaiaops.registry.checks import RESERVED, VALID_NAME, check_unique, check_urls
 from gaiaops.registry.durations import parse_age, parse_duration
 from gaiaops.registry.model import (
+    MAX_LAG,
     Audit,
     Environment,
     Health,
     Pin,
     Reference,
     Registry,
+    Replica,
     Supabase,
     TableGroup,
     Threshold,
@@ -41,6 +43,9 @@ from gaiaops.registry.spec import (
     Text,
     TimeoutsSpec,
 )
+
+if TYPE_CHECKING:
+    from gaiaops.registry.tunnels import Tunnel
 
 FILE_NAME = "environments.toml"
 _SECTIONS = ("environments", "supabase", "tables", "cache", "references", "cleanup", "audit", "health", "timeouts")
@@ -89,7 +94,7 @@ def _read(file: Path) -> dict[str, Any]:
         raise UsageError(f"{file}: {error.strerror}", hint="name another with --registry FILE") from None
 
 
-class _Reader:
+class Reader:
     """Turns tables into checked values; knows the file and the variables, so that errors can name them."""
 
     def __init__(self, file: Path, variables: Variables) -> None:
@@ -147,7 +152,7 @@ class _Reader:
             protected=spec.protected,
             postgres=self.setting(spec.postgres, f"{path}.postgres"),
             redis=None if spec.redis is None else self.setting(spec.redis, f"{path}.redis"),
-            replicas=tuple(self.setting(value, f"{path}.replicas[{i}]") for i, value in enumerate(spec.replicas)),
+            replicas=self.replicas(spec, path),
             timeouts=self.timeouts(spec.timeouts, f"{path}.timeouts", base),
             pin=self.pin(spec.pin),
             agree=tuple(spec.agree),
@@ -155,19 +160,39 @@ class _Reader:
             tunnel=self.tunnel(spec.tunnel, f"{path}.tunnel"),
             redis_tunnel=self.redis_tunnel(spec, f"{path}.redis_tunnel"),
             pooler=spec.pooler or "",
+            read_from=spec.read_from,
+            max_lag=self.max_lag(spec, path),
         )
 
-    def tunnel(self, raw: dict[str, Any] | None, path: str) -> tunnels.Tunnel | None:
+    def replicas(self, spec: EnvironmentSpec, path: str) -> tuple[Replica, ...]:
+        if not spec.replicas:
+            for key, given in (("read_from", spec.read_from == "replica"), ("max_lag", spec.max_lag is not None)):
+                if given:
+                    raise self.fail(f"{path}.{key}", "there are no replicas to read from")
+            return ()
+        from gaiaops.registry import replicas  # most registries have none
+
+        return replicas.read(self, spec, path)
+
+    def max_lag(self, spec: EnvironmentSpec, path: str) -> int:
+        try:
+            return MAX_LAG if spec.max_lag is None else parse_duration(spec.max_lag)
+        except ValueError as error:
+            raise self.fail(f"{path}.max_lag", str(error)) from None
+
+    def tunnel(self, raw: dict[str, Any] | None, path: str) -> Tunnel | None:
         if raw is None:
             return None
+        from gaiaops.registry import tunnels  # most registries have none
+
         try:
-            found: tunnels.Tunnel = self.convert(tunnels.in_milliseconds(raw), path, tunnels.kind_of(raw))
+            found: Tunnel = self.convert(tunnels.in_milliseconds(raw), path, tunnels.kind_of(raw))
             tunnels.check(found)
         except tunnels.InvalidTunnelError as error:
             raise self.fail(".".join(filter(None, (path, error.key))), str(error)) from None
         return found
 
-    def redis_tunnel(self, spec: EnvironmentSpec, path: str) -> tunnels.Tunnel | None:
+    def redis_tunnel(self, spec: EnvironmentSpec, path: str) -> Tunnel | None:
         if spec.redis_tunnel is not None and spec.redis is None:
             raise self.fail(path, "there is no redis to reach through it")
         return self.tunnel(spec.redis_tunnel, path)
@@ -232,7 +257,7 @@ class _Reader:
 
 def parse(file: Path, raw: Mapping[str, Any], variables: Variables) -> Registry:
     """The registry of a parsed TOML document. Raises UsageError with the file's name and the key path."""
-    reader = _Reader(file, variables)
+    reader = Reader(file, variables)
     for key in raw:
         if key not in _SECTIONS:
             raise reader.fail(key, "unknown key")

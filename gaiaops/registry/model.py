@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from gaiaops.errors import UsageError
 from gaiaops.registry.settings import Setting
-from gaiaops.registry.tunnels import Tunnel
 from gaiaops.registry.urls import POSTGRES_SCHEMES, REDIS_SCHEMES, Url
+
+if TYPE_CHECKING:
+    from gaiaops.registry.tunnels import Tunnel
+
+MAX_LAG = 10_000  # milliseconds that a replica may be behind, where the registry says nothing
 
 
 class Timeouts(msgspec.Struct, frozen=True):
@@ -43,9 +48,20 @@ class Health(msgspec.Struct, frozen=True):
     thresholds: dict[str, Threshold] = {}
 
 
+class Replica(msgspec.Struct, frozen=True):
+    """A read replica's connection string, and the way to it."""
+
+    setting: Setting
+    tunnel: Tunnel | None = None
+
+
 class Environment(msgspec.Struct, frozen=True):
     """One environment of the platform; `health` are thresholds of its own, `tunnel` and `redis_tunnel` the ways to its
-    servers, `pooler` what is in front of its PostgreSQL."""
+    servers, `pooler` what is in front of its PostgreSQL.
+
+    `read_from` is where reading commands read (primary or replica), `max_lag` how far behind a replica may be then, in
+    milliseconds. `replica` is not 0 where this is the environment as it is read from that one of its replicas.
+    """
 
     name: str
     aliases: tuple[str, ...]
@@ -53,7 +69,7 @@ class Environment(msgspec.Struct, frozen=True):
     protected: bool
     postgres: Setting
     redis: Setting | None
-    replicas: tuple[Setting, ...]
+    replicas: tuple[Replica, ...]
     timeouts: Timeouts
     pin: Pin
     agree: tuple[str, ...] = ()
@@ -61,11 +77,23 @@ class Environment(msgspec.Struct, frozen=True):
     tunnel: Tunnel | None = None
     redis_tunnel: Tunnel | None = None
     pooler: str = ""
+    read_from: str = "primary"
+    max_lag: int = MAX_LAG
+    replica: int = 0
 
     def postgres_url(self) -> Url:
-        """The primary's connection string. Raises UsageError where a secret is missing."""
+        """The connection string of the primary, or of the replica that this is read from. Raises UsageError where a
+        secret is missing."""
         url = _within(self, self.postgres, POSTGRES_SCHEMES, self.tunnel)
-        return msgspec.structs.replace(url, pooler=self.pooler) if self.pooler else url
+        if not self.pooler and not self.replica:
+            return url
+        return msgspec.structs.replace(url, pooler=self.pooler, replica=self.replica)
+
+    def from_replica(self, number: int) -> Environment:
+        """The environment as it is read from one of its replicas, counted from 1. What the registry says of a pooler is
+        about the primary's: one in front of a replica is found out."""
+        found = self.replicas[number - 1]
+        return msgspec.structs.replace(self, postgres=found.setting, tunnel=found.tunnel, pooler="", replica=number)
 
     def redis_url(self) -> Url | None:
         """The cache's connection string, None where none is declared. Raises UsageError as above."""
@@ -74,10 +102,11 @@ class Environment(msgspec.Struct, frozen=True):
 
 def _within(env: Environment, setting: Setting, schemes: tuple[str, ...], tunnel: Tunnel | None) -> Url:
     try:
-        return setting.url(schemes, tunnel)
+        url = setting.url(schemes, tunnel)
     except UsageError as error:
         error.environment = env.name
         raise
+    return msgspec.structs.replace(url, protected=env.name) if env.protected else url
 
 
 class Supabase(msgspec.Struct, frozen=True):

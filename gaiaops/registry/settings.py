@@ -6,22 +6,23 @@ used, so that a missing secret fails only the environment that needs it.
 
 from __future__ import annotations
 
-import functools
 import os
 import re
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import msgspec
 
 from gaiaops.errors import UsageError
-from gaiaops.registry.tunnels import Tunnel
+from gaiaops.registry import commands
 from gaiaops.registry.urls import Url, parse_url
 
+if TYPE_CHECKING:
+    from gaiaops.registry.tunnels import Tunnel
+
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(:-([^}]*))?\}|\$\$")
-_COMMAND_SECONDS = 30
 
 
 class Variables(msgspec.Struct, frozen=True):
@@ -110,21 +111,20 @@ class Setting(msgspec.Struct, frozen=True):
         raise self.problem(f"variable {match[1]} is not set", f"export {match[1]}=… or put it into {where}")
 
     def _run(self, argv: tuple[str, ...]) -> str:
+        value, reason = commands.output(argv)
+        if reason:
+            # Neither the arguments nor what it printed are shown: all may hold a secret.
+            raise self.problem(f"command {argv[0]!r} gave no value: {reason}", "run it by hand: it is in the registry")
+        return value
+
+    def known(self) -> str:
+        """The text as far as it is known without running anything; for hiding it. Empty where it is not."""
+        if isinstance(self.raw, tuple):
+            return commands.known(self.raw)
         try:
-            return _command_output(argv)
-        except (OSError, subprocess.SubprocessError) as error:
-            # Neither the arguments nor the output are shown: both may hold a secret.
-            status = getattr(error, "returncode", None)
-            reason = f"exit status {status}" if status is not None else type(error).__name__
-            raise self.problem(f"command {argv[0]!r} gave no value: {reason}", "run it by hand") from None
-
-
-@functools.cache
-def _command_output(argv: tuple[str, ...]) -> str:
-    done = subprocess.run(
-        argv, check=True, stdout=subprocess.PIPE, timeout=_COMMAND_SECONDS, text=True, stdin=subprocess.DEVNULL
-    )
-    return done.stdout.rstrip("\n")
+            return self.get()
+        except UsageError:
+            return ""
 
 
 def read_variables(registry_file: Path) -> Variables:
@@ -134,7 +134,11 @@ def read_variables(registry_file: Path) -> Variables:
     if dotenv_file.is_file():
         from dotenv import dotenv_values
 
-        values = {k: v for k, v in dotenv_values(dotenv_file, interpolate=False).items() if v is not None}
+        try:
+            values = {k: v for k, v in dotenv_values(dotenv_file, interpolate=False).items() if v is not None}
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "not a text in UTF-8"
+            raise UsageError(f"{dotenv_file}: {reason}", hint="it holds NAME=value lines") from None
     return Variables(process=dict(os.environ), dotenv=values)
 
 

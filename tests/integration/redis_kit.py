@@ -152,9 +152,10 @@ def certificate(folder: Path, *options: str, name: str = "localhost") -> Iterato
 
 
 @contextmanager
-def tls_in_front(port: int, chain: Path, key: Path) -> Iterator[int]:
+def tls_in_front(port: int, chain: Path, key: Path, alpn: Sequence[str] = ()) -> Iterator[int]:
     """A port that takes TLS and hands what comes to another port in clear."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_alpn_protocols(alpn)
     context.load_cert_chain(chain, key)
     with listening() as listener:
         threading.Thread(target=_serve, args=(listener, context, port), daemon=True).start()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+import re
+from collections.abc import Iterable
 
 import msgspec
 
@@ -21,8 +23,8 @@ class Verdict(enum.IntEnum):
 
 
 class Spec(msgspec.Struct, frozen=True):
-    """A check: its server (postgres, redis or auth), the unit of its value, the values from which on it is `warn` or
-    `critical` (None: never), whether low values are the bad ones, and the command that shows more."""
+    """A check: its server (postgres, replica, redis or auth), the unit of its value, the values from which on it is
+    `warn` or `critical` (None: never), whether low values are the bad ones, and the command that shows more."""
 
     name: str
     server: str
@@ -51,7 +53,7 @@ class Measured(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """A check of one environment, judged."""
+    """A check of one environment, judged; `replica` is not 0 where it is about that one of its replicas."""
 
     environment: str
     server: str
@@ -66,6 +68,12 @@ class Result(msgspec.Struct, frozen=True):
     details: tuple[str, ...]
     next: str
     then: str
+    replica: int = 0
+
+    @property
+    def where(self) -> str:
+        """The environment, or its replica."""
+        return f"{self.environment} replica {self.replica}" if self.replica else self.environment
 
 
 _MINUTE, _DAY, _GB = 60, 86_400, 1 << 30
@@ -108,6 +116,8 @@ ALL = (
     Spec("slow-statements", "postgres", "statements", 1, None, _SLOWEST),
     Spec("checkpoints", "postgres", "% by WAL", 50, None, _query("SHOW max_wal_size")),
     Spec("archiver", "postgres", "failures", None, 1, _query("TABLE pg_stat_archiver", down=True)),
+    # Of each replica that the registry names.
+    Spec("replica", "replica", "faults", None, 1, "gaiaops envs {env} --check"),
     Spec("redis-reachable", "redis", "ms", 200, 1_000, "gaiaops envs {env} --check"),
     Spec("redis-memory", "redis", "%", 85, 95, "gaiaops cache {env}"),
     Spec("redis-evictions", "redis", "a day", 1, 1_000_000, "gaiaops cache {env}"),
@@ -120,6 +130,17 @@ ALL = (
     Spec("auth-key", "auth", "refused", None, 1, "gaiaops view supabase"),
 )
 BY_NAME = {spec.name: spec for spec in ALL}
+# What a replica has of its own: the rest is the primary's, or is not kept on a replica (manual 26.4).
+_ON_REPLICA = {
+    "reachable", "connections", "oldest-transaction", "idle-in-transaction", "blocked", "cache-hit", "temporary-files",
+    "replication-lag", "replication-slots", "slow-statements",
+}  # fmt: skip
+
+
+def on_replica(specs: Iterable[Spec]) -> tuple[Spec, ...]:
+    """Those of an environment's checks that are made on each of its replicas."""
+    mine = [spec for spec in specs if spec.server == "replica" or spec.name in _ON_REPLICA]
+    return tuple(msgspec.structs.replace(spec, server="postgres") for spec in mine)
 
 
 def of_server(server: str) -> tuple[Spec, ...]:
@@ -144,8 +165,11 @@ def verdict(spec: Spec, measured: Measured) -> Verdict:
     return Verdict.UNKNOWN if found is Verdict.OK and measured.unseen else found
 
 
-def judged(environment: str, spec: Spec, measured: Measured) -> Result:
+def judged(environment: str, spec: Spec, measured: Measured, replica: int = 0) -> Result:
     """The result of a check; `spec` has the environment's thresholds."""
+    command = measured.next or spec.next
+    if replica:  # the same, of that server
+        command = re.sub(r"(gaiaops (?:activity|query) \{env\})", r"\1 --replica", command)
     return Result(
         environment=environment,
         server=spec.server,
@@ -158,8 +182,9 @@ def judged(environment: str, spec: Spec, measured: Measured) -> Result:
         falling=spec.falling,
         text="; ".join(filter(None, (measured.text, measured.unseen))),
         details=measured.details,
-        next=(measured.next or spec.next).replace("{env}", environment),
+        next=command.replace("{env}", environment),
         then=measured.then,
+        replica=replica,
     )
 
 

@@ -14,7 +14,9 @@ from gaiaops.inspect.health.checks import Measured, Verdict
 from gaiaops.inspect.health.words import age, count, number
 from gaiaops.postgres import queries
 from gaiaops.postgres.probe import Probe
+from gaiaops.postgres.replica import State, behind
 from gaiaops.postgres.secrets import masked
+from gaiaops.registry.model import Environment
 
 Rows = Sequence[Sequence[Any]]
 _SHOWN = 5
@@ -140,8 +142,22 @@ def replication_lag(rows: Rows) -> Measured:
     )
     text = count(len(rows), "replica")
     if rows[-1][0] == "self":
+        if rows[-1][4] is None and not unseen:  # it has replayed no commit since its start
+            unseen = "how far it is behind cannot be told yet"
         text = "this server is a replica" + (" and does not stream" if rows[-1][2] == "not streaming" else "")
     return Measured(max(seconds or 0.0 for *_, seconds in rows), text, details, unseen, floor)
+
+
+def replica(state: State, env: Environment, *, compared: bool) -> Measured:
+    """Whether a replica of the registry is one, and may be read. `compared`: the primary has said who it is."""
+    if state.problem:
+        return Measured(1.0, state.problem)
+    pinned = env.pin.system_identifier is not None
+    unseen = "" if compared or pinned else "whose replica it is was not compared: the primary does not answer"
+    if why := state.against(env.max_lag):
+        floor = Verdict.WARN if env.read_from == "replica" else Verdict.OK
+        return Measured(0.0, f"not read from: {why}", (), unseen, floor)
+    return Measured(0.0, f"follows the primary, {behind(state.lag or 0.0)}", (), unseen)
 
 
 def replication_slots(rows: Rows) -> Measured:

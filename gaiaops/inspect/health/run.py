@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
 from functools import partial
 
 import msgspec
@@ -17,6 +18,8 @@ from gaiaops.errors import GaiaopsError, NoAnswerError, UsageError, located
 from gaiaops.inspect.health import checks, limits, postgres, redis
 from gaiaops.inspect.health.checks import Measured, Result, Spec, Verdict
 from gaiaops.postgres import probe as probes
+from gaiaops.postgres import replicas
+from gaiaops.postgres.replica import Primary, State
 from gaiaops.registry.model import Environment, Registry, Timeouts
 
 SHARED = "supabase"
@@ -34,8 +37,11 @@ class Report(msgspec.Struct):
 class _Part:
     """One server of one environment: its checks, and what is known of them so far."""
 
-    def __init__(self, environment: str, specs: Iterable[Spec], work: Callable[[_Part], None]) -> None:
+    def __init__(
+        self, environment: str, specs: Iterable[Spec], work: Callable[[_Part], None], replica: int = 0
+    ) -> None:
         self.environment = environment
+        self.replica = replica
         self.specs = tuple(specs)
         self.work = work
         self.measured: dict[str, Measured] = {}
@@ -77,7 +83,9 @@ class _Part:
                             next=_next(error))  # fmt: skip
             found.update({spec.name: lost for spec in self.specs if spec.name.endswith("reachable")})
         missing = Measured(unseen="could not be reached" if error else "not measured")
-        return [checks.judged(self.environment, spec, found.get(spec.name, missing)) for spec in self.specs]
+        return [
+            checks.judged(self.environment, spec, found.get(spec.name, missing), self.replica) for spec in self.specs
+        ]
 
 
 def _next(error: GaiaopsError) -> str:
@@ -92,7 +100,7 @@ def run(registry: Registry, chosen: Sequence[Environment]) -> Report:
     """
     parts = _parts(registry, chosen)
     done: queue.Queue[_Part] = queue.Queue()
-    connecting = max((min(env.timeouts.connect, 3_000) for env in chosen), default=3_000) / 1000
+    connecting = max((_connecting(env) for env in chosen), default=3_000) / 1000
     end = time.monotonic() + connecting + _BUDGET_S
     for part in parts:
         part.end = end
@@ -117,34 +125,71 @@ def run(registry: Registry, chosen: Sequence[Environment]) -> Report:
     return report
 
 
+def _connecting(env: Environment) -> int:
+    """How long it may take until an environment's servers answer at all, in milliseconds."""
+    connecting = min(env.timeouts.connect, 3_000)
+    every = (env.tunnel, env.redis_tunnel, *(replica.tunnel for replica in env.replicas))
+    ways = [way for way in every if way is not None]
+    return connecting + max((way.patience(env.timeouts.connect) for way in ways), default=0)
+
+
 def _parts(registry: Registry, chosen: Sequence[Environment]) -> list[_Part]:
     parts = []
     timeout = registry.health.timeout
     for env in chosen:
         specs = limits.of_environment(registry, env)
         mine = [spec for spec in specs if spec.server == "postgres"]
-        parts.append(_Part(env.name, mine, partial(_postgres, env=env, timeout=timeout)))
+        primary: Future[Primary | None] = Future()
+        parts.append(_Part(env.name, mine, partial(_postgres, env=env, timeout=timeout, primary=primary)))
         if env.redis is not None:
             mine = [spec for spec in specs if spec.server == "redis"]
             parts.append(_Part(env.name, mine, partial(_redis, env=env, timeout=timeout)))
+        for number in range(1, len(env.replicas) + 1):
+            work = partial(_replica, env=env, number=number, timeout=timeout, primary=primary)
+            parts.append(_Part(env.name, checks.on_replica(specs), work, number))
     if registry.supabase is not None:
         mine = [spec for spec in limits.of_environment(registry, None) if spec.server == "auth"]
         parts.append(_Part(SHARED, mine, partial(_auth, registry=registry)))
     return [part for part in parts if part.specs]
 
 
-def _postgres(part: _Part, env: Environment, timeout: int) -> None:
-    with probes.probing(env.postgres_url(), env.timeouts, "health", statement_ms=timeout) as probe:
+def _postgres(part: _Part, env: Environment, timeout: int, primary: Future[Primary | None]) -> None:
+    try:
+        with probes.probing(env.postgres_url(), env.timeouts, "health", statement_ms=timeout) as probe:
+            part.emit("reachable", postgres.reachable(probe))
+            if env.replicas:
+                primary.set_result(replicas.primary_of(probe))
+            _measure(part, postgres.Look(probe).measure)
+    finally:
+        if not primary.done():
+            primary.set_result(None)
+
+
+def _replica(part: _Part, env: Environment, number: int, timeout: int, primary: Future[Primary | None]) -> None:
+    url = env.from_replica(number).postgres_url()
+    with probes.probing(url, env.timeouts, "health", statement_ms=timeout) as probe:
         part.emit("reachable", postgres.reachable(probe))
         look = postgres.Look(probe)
-        for spec in part.others():
-            try:
-                measured = look.measure(spec.name)
-            except GaiaopsError as error:
-                if probes.is_gone(error):
-                    raise
-                measured = Measured(unseen=probes.unseen(error))
-            part.emit(spec.name, measured)
+
+        def measure(check: str) -> Measured:
+            if check != "replica":
+                return look.measure(check)
+            state = replicas.examine(probe, State(number, url.address), env, primary)
+            return postgres.replica(state, env, compared=replicas.heard(primary) is not None)
+
+        _measure(part, measure)
+
+
+def _measure(part: _Part, measure: Callable[[str], Measured]) -> None:
+    """All checks but the first; one that fails takes nothing else with it."""
+    for spec in part.others():
+        try:
+            measured = measure(spec.name)
+        except GaiaopsError as error:
+            if probes.is_gone(error):
+                raise
+            measured = Measured(unseen=probes.unseen(error))
+        part.emit(spec.name, measured)
 
 
 def _redis(part: _Part, env: Environment, timeout: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 import msgspec
@@ -17,6 +17,7 @@ from gaiaops.postgres.schema_object import QUESTIONS, SchemaRead
 from gaiaops.registry.model import Environment, TableGroup
 
 _STATEMENT_MS = 120_000  # where the environment has no bound
+Choose = Callable[[Environment], Environment]
 
 
 class Verified(msgspec.Struct, frozen=True):
@@ -29,16 +30,17 @@ class Verified(msgspec.Struct, frozen=True):
 
 
 class _Probes:
-    """The open probes, so that Ctrl-C ends what they ask."""
+    """The open probes, so that Ctrl-C ends what they ask; `choose` gives an environment as it is to be read."""
 
-    def __init__(self) -> None:
+    def __init__(self, choose: Choose) -> None:
+        self._choose = choose
         self._open: list[Probe] = []
 
     @contextmanager
     def on(self, env: Environment, statement_ms: int | None) -> Iterator[Probe]:
         bound = statement_ms or env.timeouts.statement or _STATEMENT_MS
         timeouts = msgspec.structs.replace(env.timeouts, statement=bound)
-        with probing(env.postgres_url(), timeouts, "schema", statement_ms=bound) as probe:
+        with probing(self._choose(env).postgres_url(), timeouts, "schema", statement_ms=bound) as probe:
             self._open.append(probe)
             try:
                 yield probe
@@ -66,10 +68,14 @@ def questions(kinds: Collection[str]) -> frozenset[str]:
 
 
 def read_both(
-    both: Sequence[Environment], schemas: Sequence[str], kinds: Collection[str], statement_ms: int | None
+    both: Sequence[Environment],
+    schemas: Sequence[str],
+    kinds: Collection[str],
+    statement_ms: int | None,
+    choose: Choose = lambda env: env,
 ) -> list[SchemaRead | GaiaopsError]:
     """Both sides' schemas, or why one could not be connected to. Raises UsageError for a schema that neither has."""
-    probes = _Probes()
+    probes = _Probes(choose)
 
     def read(env: Environment) -> tuple[str, SchemaRead | GaiaopsError]:
         try:
@@ -122,9 +128,14 @@ def _spellings(name: str) -> tuple[str, str]:
     return plain, plain.partition(".")[2]
 
 
-def verify(chosen: Sequence[Environment], groups: Sequence[TableGroup], statement_ms: int | None) -> Iterator[Verified]:
+def verify(
+    chosen: Sequence[Environment],
+    groups: Sequence[TableGroup],
+    statement_ms: int | None,
+    choose: Choose = lambda env: env,
+) -> Iterator[Verified]:
     """Every environment against the groups, as they answer; never raises for one that does not."""
-    probes = _Probes()
+    probes = _Probes(choose)
 
     def read(env: Environment) -> Verified:
         began = time.perf_counter()

@@ -13,8 +13,13 @@ SELECT 'self', 'this server',
     CASE WHEN EXISTS (SELECT 1 FROM pg_stat_wal_receiver) THEN 'streaming' ELSE 'not streaming' END,
     pg_wal_lsn_diff(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())::float8,
     CASE
-        -- Nothing new to replay is no lag, as long as the primary is heard.
-        WHEN EXISTS (SELECT 1 FROM pg_stat_wal_receiver) AND pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN 0
+        -- Nothing new to replay is no lag, as long as the primary is heard; the last record may be there in part.
+        WHEN EXISTS (SELECT 1 FROM pg_stat_wal_receiver) AND (
+            pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn()
+            OR EXISTS (
+                SELECT 1 FROM pg_stat_activity WHERE backend_type = 'startup' AND wait_event = 'RecoveryWalStream'
+            )
+        ) THEN 0
         ELSE extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8
     END
 WHERE pg_is_in_recovery()

@@ -8,19 +8,19 @@ import pytest
 
 from gaiaops import registry
 from gaiaops.errors import UsageError
-from gaiaops.registry.tunnels import CloudSqlProxy, Docker, Fly, Program, Ssh, Tunnel, patience
+from gaiaops.registry.tunnels import CloudSqlProxy, Docker, Fly, Program, Ssh, Tunnel
 
 KINDS: dict[str, tuple[str, Tunnel, str]] = {
     "fly": ('{ fly = "gaia-db-dev" }', Fly("gaia-db-dev"), "fly gaia-db-dev"),
     "fly, all of it": (
         '{ fly = "db", org = "gaia", remote_port = 6432, options = ["-q"], ready = "20s" }',
-        Fly("db", "gaia", 6432, ("-q",), 20_000),
+        Fly("db", "gaia", 6432, ("-q",), ready=20_000),
         "fly db",
     ),
     "ssh": ('{ ssh = "ops@jump.example.com" }', Ssh("ops@jump.example.com"), "ssh ops@jump.example.com"),
     "ssh, all of it": (
         '{ ssh = "db", jump = "a,b", port = 2222, identity = "~/my keys/id", options = ["-4"], ready = "1min" }',
-        Ssh("db", "a,b", 2222, "~/my keys/id", ("-4",), 60_000),
+        Ssh("db", "a,b", 2222, "~/my keys/id", ("-4",), ready=60_000),
         "ssh db",
     ),
     "docker": ('{ docker = "gaia-db-1" }', Docker("gaia-db-1"), "docker gaia-db-1"),
@@ -118,7 +118,6 @@ def test_a_tunnel_leads_to_one_server(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_how_long_it_may_take() -> None:
-    assert patience(None, 5_000) == 0
-    assert patience(Fly("a"), 5_000) == 15_000
-    assert patience(Fly("a"), 60_000) == 60_000
-    assert patience(Fly("a", ready=700), 60_000) == 700
+    assert Fly("a").patience(5_000) == 15_000
+    assert Fly("a").patience(60_000) == 60_000
+    assert Fly("a", ready=700).patience(60_000) == 700
