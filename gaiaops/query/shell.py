@@ -111,7 +111,8 @@ def _libpq_variables(url: Url, env: Environment, access: Access, place: Place | 
     }  # fmt: skip
     # psql 15 and before take `system` for a file.
     options |= tls.system_roots(options, os.environ, always=True)
-    found |= {libpq.VARIABLES[name]: value for name, value in options.items() if name in libpq.VARIABLES and value}
+    for name, variable in libpq.VARIABLES.items():  # what stands before the ? comes first, as in our own connections
+        found[variable] = found.get(variable) or options.get(name, "")
     if place is not None:  # PGHOST stays the server's name: its certificate is for that
         known = found["PGPASSWORD"] or passfile.password(url, os.environ) or ""
         found |= {"PGHOSTADDR": place.host, "PGPORT": str(place.port), "PGPASSWORD": known}
