@@ -50,6 +50,16 @@ def forked(
         return os.waitstatus_to_exitcode(status), said[0], said[1]
 
 
+def as_new() -> None:
+    """Forgets what a run keeps until its process ends: for a test process that has several of them."""
+    from gaiaops.registry import commands
+
+    commands._results.clear()
+    tunnels = sys.modules.get("gaiaops.tunnels.run")
+    if tunnels is not None:
+        tunnels.tunnels = tunnels.Tunnels()  # type: ignore[attr-defined]
+
+
 def _become(arguments: Sequence[str], folder: Path, variables: Mapping[str, str], streams: Sequence[int]) -> NoReturn:
     code = 99
     try:
@@ -64,6 +74,7 @@ def _become(arguments: Sequence[str], folder: Path, variables: Mapping[str, str]
         os.environ.clear()
         os.environ.update(variables)
         sys.argv = ["gaiaops", *arguments]
+        as_new()
         code = run_main(functools.partial(cli.main, args=list(arguments)), Context())
     finally:
         os._exit(code)

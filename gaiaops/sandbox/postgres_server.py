@@ -102,7 +102,7 @@ def initialise(layout: Layout, state: State) -> None:
     try:
         _run(
             [str(binaries(layout) / "initdb"), "-D", str(partial), "-U", "postgres", "--auth=scram-sha-256",
-             f"--pwfile={password}", "--encoding=UTF8", "--locale=C.UTF-8", *_provider(layout),
+             f"--pwfile={password}", "--encoding=UTF8", "--locale=C.UTF-8", *provider(layout),
              "--no-sync", "--no-instructions"],
             layout, who,
         )  # fmt: skip
@@ -114,7 +114,8 @@ def initialise(layout: Layout, state: State) -> None:
     partial.rename(layout.pgdata)
 
 
-def _provider(layout: Layout) -> list[str]:
+def provider(layout: Layout) -> list[str]:
+    """initdb's option for a collation that is the same on every machine, where it has one."""
     version = subprocess.run(
         [str(binaries(layout) / "initdb"), "--version"], check=True, capture_output=True, text=True
     )

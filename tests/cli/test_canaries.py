@@ -28,6 +28,7 @@ from gaiaops.registry.model import Environment
 from tests.cli.cleanup_world import HOST, PLATFORM, THEO, clone
 from tests.conftest import GAIAOPS, Run, Sandbox, clean_variables, private_folder
 from tests.contract.servers import standin
+from tests.forked import as_new
 from tests.integration.canary_kit import Canary, Watch
 from tests.integration.redis_kit import server
 
@@ -166,6 +167,7 @@ class Teller:
         self._capfd.readouterr()
         heard = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
         every = ["--registry", str(self.world.file), "-v", "--debug", *words]
+        as_new()
         code = run_main(functools.partial(cli.main, args=every), Context())
         for number, handler in heard.items():
             signal.signal(number, handler)

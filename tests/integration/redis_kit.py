@@ -23,6 +23,7 @@ from gaiaops.cli.base import run as run_main
 from gaiaops.cli.main import cli
 from gaiaops.sandbox import redis_server
 from tests.conftest import Run
+from tests.forked import as_new
 
 PLATFORM = (files("gaiaops.sandbox") / "platform.toml").read_text(encoding="utf-8")
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nowhere"
@@ -124,6 +125,7 @@ class Cache:
         self._capsys.readouterr()
         heard = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
         words = ["--registry", str(self.file), command, *arguments]
+        as_new()
         code = run_main(functools.partial(cli.main, args=words), Context())
         for number, handler in heard.items():
             signal.signal(number, handler)

@@ -17,7 +17,7 @@ from typing import Any
 import psycopg
 
 from gaiaops.sandbox.layout import Layout
-from gaiaops.sandbox.postgres_server import binaries, owner
+from gaiaops.sandbox.postgres_server import binaries, owner, provider
 from tests.conftest import private_folder
 from tests.integration.redis_kit import free_port
 
@@ -147,9 +147,10 @@ def cluster(folder: Path) -> Iterator[Server]:
     who = owner()
     if who:
         os.chown(folder, who["user"], who["group"])
-    programs, data = binaries(Layout.at(folder / "layout")), folder / "primary"
+    layout = Layout.at(folder / "layout")
+    programs, data = binaries(layout), folder / "primary"
     run_as_owner([str(programs / "initdb"), "-D", str(data), "-U", "postgres", "--auth=trust", "--no-sync",
-                  "--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8", "--no-instructions"])  # fmt: skip
+                  "--encoding=UTF8", *provider(layout), "--locale=C.UTF-8", "--no-instructions"])  # fmt: skip
     with (data / "postgresql.conf").open("a", encoding="utf-8") as file:
         file.write(_SETTINGS)
     server = Server(programs, data, free_port())

@@ -127,7 +127,7 @@ def test_the_server_is_asked_in_small_steps_and_never_for_keys(redis_server: Ser
     client.config_resetstat()
     look(redis_server.url)
     stats = client.info("commandstats")
-    used = {name.removeprefix("cmdstat_") for name in stats}
+    used = {name.removeprefix("cmdstat_").partition("|")[0] for name in stats}  # 7 has them by subcommand
     assert used <= {"scan", "pttl", "type", "memory", "client", "config", "info"}
     assert stats["cmdstat_scan"]["calls"] >= 3 and stats["cmdstat_pttl"]["calls"] == 3_000
 

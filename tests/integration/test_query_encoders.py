@@ -128,7 +128,7 @@ def test_json_is_what_row_to_json_says(kind: str, data: st.DataObject, connectio
     """A value, an array of values and an array of arrays: the same JSON as the server's."""
     one = data.draw(VALUES[kind])
     some = data.draw(st.lists(st.one_of(st.none(), VALUES[kind]), max_size=4))
-    nested = [some, some[::-1]]
+    nested = [some, some[::-1]] if some else []  # an empty one within is an error before 17
     # A vector is an array, so an array of vectors cannot be built of its elements.
     arrays = not kind.endswith("vector") or kind == "tsvector"
     zone = data.draw(st.sampled_from(["UTC", "Asia/Kolkata", "America/New_York", "Europe/Berlin"]))
