@@ -13,10 +13,14 @@ import pytest
 
 from gaiaops.errors import RefusedError
 from gaiaops.inspect.health import run as health
+from gaiaops.inspect.health.checks import Measured
+from gaiaops.inspect.health.postgres import Look
 from gaiaops.postgres import replicas, session
+from gaiaops.postgres.probe import probing
 from gaiaops.registry.load import parse
-from gaiaops.registry.model import Environment, Registry
+from gaiaops.registry.model import Environment, Registry, Timeouts
 from gaiaops.registry.settings import Variables
+from gaiaops.registry.urls import POSTGRES_SCHEMES, parse_url
 from tests.conftest import Command, Run
 from tests.integration.redis_kit import free_port
 from tests.integration.replica_kit import Pair, silence, streaming, until
@@ -294,6 +298,14 @@ def test_health_has_rows_of_each_replica(ops: Callable[..., Run], pair: Pair) ->
     assert rows[1, "connections"]["next"] == "gaiaops activity production --replica --all-databases"
     assert (1, "dead-rows") not in rows  # the primary's
     assert rows[2, "reachable"]["verdict"] == "critical" and rows[2, "replica"]["verdict"] == "unknown"
+
+
+def test_a_replica_behind_an_environments_name_is_not_called_free_of_dead_rows(pair: Pair) -> None:
+    url = parse_url(pair.standby.url, POSTGRES_SCHEMES)
+    with probing(url, Timeouts(), "health") as probe:
+        look = Look(probe)
+        for check in ("dead-rows", "last-vacuum"):
+            assert look.measure(check) == Measured(None, "a replica does not count them: its primary does")
 
 
 def test_activity_is_of_the_server_that_is_named(ops: Callable[..., Run], pair: Pair) -> None:

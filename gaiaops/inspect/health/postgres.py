@@ -39,10 +39,18 @@ class Look:
         if check == "slow-statements":
             return slow_statements(self.probe)
         query, read = _QUERIES[check]
+        if query == "health_tables" and self._is_standby():
+            return Measured(None, "a replica does not count them: its primary does")
         if query not in self._rows:
             sql = checkpoints_sql(self.probe.version) if check == "checkpoints" else queries.load(query)
             self._rows[query] = self.probe.ask(sql, {"now": self._now} if "%(now)s" in sql else None)
         return read(self._rows[query])
+
+    def _is_standby(self) -> bool:
+        """Statistics are each server's own, and nothing is vacuumed on a replica (manual 27.2)."""
+        if "standby" not in self._rows:
+            self._rows["standby"] = self.probe.ask("SELECT pg_is_in_recovery()")
+        return bool(self._rows["standby"][0][0])
 
 
 def reachable(probe: Probe) -> Measured:
