@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -108,30 +109,37 @@ class RunType(_ParamType):
 
 
 class KindsType(_ParamType):
-    """Kinds of findings, one or several with commas between them."""
+    """Kinds of something, one or several with commas between them; a kind's words may stand apart.
+
+    `what` one of them is called; `module` has them as KINDS, and is imported when it is needed.
+    """
 
     name = "kind"
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        from gaiaops.audit.kinds import KINDS
+    def __init__(self, what: str, module: str) -> None:
+        self._what = what
+        self._module = module
 
+    def _kinds(self) -> list[str]:
+        return list(importlib.import_module(self._module).KINDS)
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
         if isinstance(value, tuple):
             return value
-        names = tuple(name.strip() for name in str(value).split(",") if name.strip())
+        kinds = self._kinds()
+        names = tuple(name.strip().replace(" ", "-") for name in str(value).split(",") if name.strip())
         for name in names or ("",):
-            if name not in KINDS:
+            if name not in kinds:
                 import difflib
 
-                near = difflib.get_close_matches(name, KINDS, n=1)
-                guess = f'; did you mean "{near[0]}"?' if near else f"; kinds: {', '.join(KINDS)}"
-                self.fail(f'"{name}" is no kind of finding{guess}', param, ctx)
+                near = difflib.get_close_matches(name, kinds, n=1)
+                guess = f'; did you mean "{near[0]}"?' if near else f"; kinds: {', '.join(kinds)}"
+                self.fail(f'"{name}" is no kind of {self._what}{guess}', param, ctx)
         return names
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        from gaiaops.audit.kinds import KINDS
-
         done, comma, last = incomplete.rpartition(",")
-        return _items(incomplete, [f"{done}{comma}{kind}" for kind in KINDS if kind.startswith(last)])
+        return _items(incomplete, [f"{done}{comma}{kind}" for kind in self._kinds() if kind.startswith(last)])
 
 
 ENVIRONMENT = EnvironmentType()
@@ -140,4 +148,5 @@ DURATION = DurationType()
 AGE = AgeType()
 TAG = TagType()
 RUN = RunType()
-KINDS_TYPE = KindsType()
+FINDINGS = KindsType("finding", "gaiaops.audit.kinds")
+OBJECTS = KindsType("object", "gaiaops.postgres.schema_object")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gaiaops.cli import base
-from gaiaops.cli.arguments import DURATION, ENVIRONMENT_OR_ALL, KINDS_TYPE
+from gaiaops.cli.arguments import DURATION, ENVIRONMENT_OR_ALL, FINDINGS
 from gaiaops.cli.audit_report import Shown
 from gaiaops.cli.progress import Progress
 from gaiaops.errors import PartialError, UsageError
@@ -26,14 +26,14 @@ _SEVERITIES = ["critical", "error", "warning", "notice"]
 @click.argument("env", type=ENVIRONMENT_OR_ALL)
 @click.option("--source", type=click.Choice(["auto", "sql", "api"]), default="auto", show_default=True,
               help="How to read Supabase Auth.")  # fmt: skip
-@click.option("--kind", "kinds", type=KINDS_TYPE, multiple=True, help="Look for these kinds only; may be repeated.")
+@click.option("--kind", "kinds", type=FINDINGS, multiple=True, help="Look for these kinds only; may be repeated.")
 @click.option("--min-severity", type=click.Choice(_SEVERITIES), default="notice", help="Show nothing less bad.")
 @click.option("--fail-on", type=click.Choice([*_SEVERITIES, "never"]), default="error", show_default=True,
               help="End with 7 where something this bad is found.")  # fmt: skip
 @click.option("--baseline", type=click.Path(path_type=Path), metavar="FILE",
               help="A saved audit whose findings are accepted.")  # fmt: skip
 @click.option("--save", type=click.Path(path_type=Path), metavar="FILE", help="Keep the report, for --baseline.")
-@click.option("--fix", "fixes", type=KINDS_TYPE, multiple=True, help="Repair these kinds, after showing the plan.")
+@click.option("--fix", "fixes", type=FINDINGS, multiple=True, help="Repair these kinds, after showing the plan.")
 @click.option("--dry-run", is_flag=True, help="With --fix: show the plan only.")
 @click.option("--confirm", metavar="ENV", help="With --fix: the environment's name, where no terminal is there.")
 @click.option("--timeout", type=DURATION, help="Statement timeout instead of the registry's.")

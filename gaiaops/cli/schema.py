@@ -8,46 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gaiaops.cli import base, replicas
-from gaiaops.cli.arguments import DURATION, ENVIRONMENT, ENVIRONMENT_OR_ALL
+from gaiaops.cli.arguments import DURATION, ENVIRONMENT, ENVIRONMENT_OR_ALL, OBJECTS
 from gaiaops.errors import FindingsError, GaiaopsError, LostServerError, PartialError, UsageError
 
 if TYPE_CHECKING:
     from gaiaops.inspect.schema.run import Verified
     from gaiaops.postgres.schema_object import SchemaRead
     from gaiaops.registry.model import Environment, Registry
-
-    _ParamType = click.ParamType[Any]
-else:
-    _ParamType = click.ParamType
-
-
-class ObjectKindsType(_ParamType):
-    """Kinds of schema objects, one or several with commas between them."""
-
-    name = "kind"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        from gaiaops.postgres.schema_object import KINDS
-
-        if isinstance(value, tuple):
-            return value
-        names = tuple(name.strip().replace(" ", "-") for name in str(value).split(",") if name.strip())
-        for name in names or ("",):
-            if name not in KINDS:
-                import difflib
-
-                near = difflib.get_close_matches(name, KINDS, n=1)
-                guess = f'; did you mean "{near[0]}"?' if near else f"; kinds: {', '.join(KINDS)}"
-                self.fail(f'"{name}" is no kind of object{guess}', param, ctx)
-        return names
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
-        from click.shell_completion import CompletionItem
-
-        from gaiaops.postgres.schema_object import KINDS
-
-        done, comma, last = incomplete.rpartition(",")
-        return [CompletionItem(f"{done}{comma}{kind}") for kind in KINDS if kind.startswith(last)]
 
 
 @click.group("schema", short_help="Tables against the registry; two environments against each other.")
@@ -146,7 +113,7 @@ def _end_verify(verified: Sequence[Verified], fail_on: str, *, alone: bool) -> N
 @click.argument("right", metavar="ENV", type=ENVIRONMENT)
 @click.option("--schema", "schemas", metavar="NAME", multiple=True, help="This schema only; may be repeated.")
 @click.option("--table", "tables", metavar="NAME", multiple=True, help="This table or view only; may be repeated.")
-@click.option("--only", "kinds", type=ObjectKindsType(), metavar="KIND", multiple=True,
+@click.option("--only", "kinds", type=OBJECTS, metavar="KIND", multiple=True,
               help="These kinds only: column,index,…; may be repeated.")  # fmt: skip
 @click.option("--full", is_flag=True, help="Show long texts' differences whole.")
 @click.option("--timeout", type=DURATION, help="Statement timeout instead of the registry's.")
