@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 from gaiaops.postgres.session import Session
 
 Work = Callable[[], None]
+_FAREWELL_S, _AGAIN_S = 10.0, 0.5
 
 
 def run(works: Sequence[tuple[Session, Work]], tick: Callable[[], None], abort: Callable[[], None]) -> None:
@@ -25,8 +27,16 @@ def run(works: Sequence[tuple[Session, Work]], tick: Callable[[], None], abort: 
             tick()
     except BaseException:
         abort()
-        for session, _ in works:
-            session.cancel()
-        for thread in threads:
-            thread.join(10)
+        _end([(session, thread) for (session, _), thread in zip(works, threads, strict=True)])
         raise
+
+
+def _end(running: Sequence[tuple[Session, threading.Thread]]) -> None:
+    """Cancels what runs until all have ended, for a bounded time: a cancel request that comes between two statements
+    hits neither."""
+    end = time.monotonic() + _FAREWELL_S
+    while time.monotonic() < end and any(thread.is_alive() for _, thread in running):
+        for session, thread in running:
+            if thread.is_alive():
+                session.cancel()
+                thread.join(_AGAIN_S)

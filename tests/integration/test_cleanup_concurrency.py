@@ -149,7 +149,8 @@ def test_beside_clients(server: Server, tmp_path: Path) -> None:
         ending = threading.Event()
         clients = [Client(town, number, ending) for number in range(CLIENTS)]
         purge = town.start(*town.purging)
-        time.sleep(0.7)  # it plans: rows of others that are there before the plan are refused
+        while not town.runs and purge.poll() is None:
+            time.sleep(0.01)  # it plans: rows of others that are there before the plan are refused
         for client in clients:
             client.thread.start()
         done = kit.ended(purge)
