@@ -209,6 +209,10 @@ def test_columns_with_our_own_names(empty: str, tmp_path: Path, by: str) -> None
         INSERT INTO c VALUES (1, 1.000, 1), (2, 1.1, 11), (3, 0, 2)""", id="keys whose equals look different"),
 ])  # fmt: skip
 def test_shapes_that_are_hard_to_put_back(empty: str, tmp_path: Path, script: str, by: str) -> None:
+    if "NOT ENFORCED" in script and not fetch(
+        empty, "SELECT 1 WHERE current_setting('server_version_num') >= '180000'"
+    ):
+        pytest.skip("NOT ENFORCED came with 18, where this runs in the suite")
     run(empty, script)
     kit, before = Kit(tmp_path, empty), contents(empty)
     _, made, outcome = kit.clean()

@@ -374,7 +374,7 @@ def test_redis_through_a_tunnel(world: World) -> None:
     assert [line.split()[1:3] for line in sorted(run.out.splitlines())] == [["postgres", "ok"], ["redis", "ok"]]
     run = world("cache", "dev")
     assert run.code == 0, run.err
-    assert run.out.startswith("dev: Redis 6"), "a real one"
+    assert run.out.startswith("dev: Redis "), "a real one, which says its version"
     world.file.write_text(world.file.read_text().replace(str(password), "wrong"), encoding="utf-8")
     run = world("view", "dev")
     assert run.code == 3
