@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from gaiaops.inspect.health.checks import Result, Verdict
+from gaiaops.inspect.health.checks import UNREACHED, Result, Verdict
 from gaiaops.inspect.health.words import age, number
 from gaiaops.output.cells import safe
 from gaiaops.output.report import latency, size
@@ -28,16 +28,12 @@ def _environment(name: str, results: list[Result], *, every: bool, color: bool) 
         (verdict, sum(result.verdict is verdict for result in results)) for verdict in sorted(Verdict, reverse=True)
     ]
     summary = ", ".join(f"{found} {verdict.word}" for verdict, found in counts if found)
-    servers = [
-        result.text for result in results if result.check.endswith("reachable") and result.verdict != Verdict.CRITICAL
-    ]
+    servers = [one.text for one in results if one.check.endswith("reachable") and one.value is not None]
+    listed = [one for one in results if one.verdict >= Verdict.WARN or (every and one.text != UNREACHED)]
     lines = ["  ".join(filter(None, (name, ", ".join(filter(None, servers)), summary)))]
-    for result in sorted(results, key=lambda result: -result.verdict):
-        if result.verdict >= Verdict.WARN or every:
-            lines += _lines(result, color=color)
-    if not every:
-        lines += _folded(results)
-    return lines
+    for result in sorted(listed, key=lambda result: -result.verdict):
+        lines += _lines(result, color=color)
+    return lines + _folded([one for one in results if one.verdict is Verdict.UNKNOWN and one not in listed])
 
 
 def _lines(result: Result, *, color: bool) -> list[str]:
@@ -58,11 +54,10 @@ def _lines(result: Result, *, color: bool) -> list[str]:
 
 
 def _folded(results: list[Result]) -> list[str]:
-    """The unknown checks by their reason, the good ones by their number."""
+    """Unknown checks by their reason."""
     lines = []
-    unknown = [result for result in results if result.verdict is Verdict.UNKNOWN]
-    for reason in dict.fromkeys(result.text for result in unknown):
-        names = [result.check for result in unknown if result.text == reason]
+    for reason in dict.fromkeys(result.text for result in results):
+        names = [result.check for result in results if result.text == reason]
         some = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         lines.append(f"  unknown  {some}: {safe(reason)}")
     return lines

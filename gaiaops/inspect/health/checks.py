@@ -8,6 +8,8 @@ from collections.abc import Iterable
 
 import msgspec
 
+UNREACHED = "could not be reached"  # why a check was not made: its server's `reachable` says the rest
+
 
 class Verdict(enum.IntEnum):
     """How bad it is; `UNKNOWN` is neither good nor bad."""

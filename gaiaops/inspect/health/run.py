@@ -79,18 +79,19 @@ class _Part:
         if error is not None:
             why = error.message
             level = Verdict.OK if isinstance(error, UsageError) else Verdict.CRITICAL
-            lost = Measured(None, "" if level is Verdict.OK else why, (), why if level is Verdict.OK else "", level,
-                            next=_next(error))  # fmt: skip
+            bad = level is not Verdict.OK
+            lost = Measured(None, why if bad else "", _hint(error, self.environment), "" if bad else why, level)
             found.update({spec.name: lost for spec in self.specs if spec.name.endswith("reachable")})
-        missing = Measured(unseen="could not be reached" if error else "not measured")
+        missing = Measured(unseen=checks.UNREACHED if error else "not measured")
         return [
             checks.judged(self.environment, spec, found.get(spec.name, missing), self.replica) for spec in self.specs
         ]
 
 
-def _next(error: GaiaopsError) -> str:
-    """An error's hint, which names the environment as ENV; the check's own where it speaks of another command."""
-    return "" if isinstance(error, NoAnswerError) else error.hint.replace("ENV", "{env}")
+def _hint(error: GaiaopsError, environment: str) -> tuple[str, ...]:
+    """An error's hint, which names the environment as ENV; none where it speaks of another command."""
+    said = bool(error.hint) and not isinstance(error, NoAnswerError)
+    return (error.hint.replace("ENV", environment),) if said else ()
 
 
 def run(registry: Registry, chosen: Sequence[Environment]) -> Report:
@@ -216,6 +217,6 @@ def _auth(part: _Part, registry: Registry) -> None:
         try:
             api.check(url, key, timeouts)
         except GaiaopsError as error:
-            part.emit(spec.name, Measured(1.0, error.message, next=_next(error)))
+            part.emit(spec.name, Measured(1.0, error.message, _hint(error, SHARED)))
         else:
             part.emit(spec.name, Measured(0.0, "the service key was accepted"))
