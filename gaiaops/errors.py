@@ -6,7 +6,7 @@ Every error carries one line that says what, where and why, and a hint with the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 
@@ -109,3 +109,15 @@ def located(environment: str) -> Iterator[None]:
     except GaiaopsError as error:
         error.environment = error.environment or environment
         raise
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The question for somebody who misspelt one of the known names; "" where none is near.
+
+    >>> did_you_mean("colum", ["column", "index"]), did_you_mean("x", ["column"])
+    ('did you mean "column"?', '')
+    """
+    import difflib
+
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f'did you mean "{near[0]}"?' if near else ""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gaiaops.errors import GaiaopsError
+from gaiaops.errors import GaiaopsError, did_you_mean
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -130,11 +130,8 @@ class KindsType(_ParamType):
         names = tuple(name.strip().replace(" ", "-") for name in str(value).split(",") if name.strip())
         for name in names or ("",):
             if name not in kinds:
-                import difflib
-
-                near = difflib.get_close_matches(name, kinds, n=1)
-                guess = f'; did you mean "{near[0]}"?' if near else f"; kinds: {', '.join(kinds)}"
-                self.fail(f'"{name}" is no kind of {self._what}{guess}', param, ctx)
+                guess = did_you_mean(name, kinds) or f"kinds: {', '.join(kinds)}"
+                self.fail(f'"{name}" is no kind of {self._what}; {guess}', param, ctx)
         return names
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -10,6 +10,7 @@ from gaiaops.inspect.activity.values import Session
 from gaiaops.output.cells import label, width
 from gaiaops.output.report import table
 from gaiaops.postgres.quoting import literal
+from gaiaops.registry.durations import two_units
 
 _LEAST_ROOM = 28  # columns; where a statement has less beside the rest, it gets a line of its own
 _MARKED = 8  # pids in a line
@@ -212,12 +213,7 @@ def age(seconds: float | None) -> str:
         return "-"
     if seconds < 10:
         return f"{max(seconds, 0):.1f}s"
-    whole = int(seconds)
-    for size, unit, small, smaller in ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
-        if whole >= size:
-            rest = whole % size // small
-            return f"{whole // size}{unit}" + (f" {rest}{smaller}" if rest else "")
-    return f"{whole}s"
+    return two_units(int(seconds))
 
 
 def session_text(one: Session, environment: str, behind: int) -> str:

@@ -5,7 +5,7 @@ fails or takes too long takes nothing else with it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import psycopg
 
 _LOCK_MS = 100  # nobody waits behind us for longer
-_CONNECT_MS = 3_000
+CONNECT_MS = 3_000
 _GRACE_MS = 1_000  # the server's own timeout should speak first
 _IDLE_MS = 60_000
 
@@ -75,8 +75,6 @@ class Probe:
     def snapshot(self) -> Iterator[None]:
         """All questions within see the same moment. Each still stands alone: it gives back its locks when it is
         answered, and one that fails takes nothing with it (savepoints)."""
-        from contextlib import suppress
-
         from psycopg.pq import TransactionStatus
 
         idle = f"SET LOCAL idle_in_transaction_session_timeout = {_IDLE_MS}"  # where we are stopped (Ctrl-Z)
@@ -92,8 +90,6 @@ class Probe:
 
     def cancel(self) -> None:
         """Ends the running question, from any thread; bounded, and no error where there is none."""
-        from contextlib import suppress
-
         with suppress(Exception):
             self._connection.cancel_safe(timeout=1)
 
@@ -102,7 +98,7 @@ def bounded(timeouts: Timeouts, statement_ms: int) -> Timeouts:
     """The environment's bounds, tightened to what somebody on call waits for."""
     return msgspec.structs.replace(
         timeouts,
-        connect=min(timeouts.connect, _CONNECT_MS),
+        connect=min(timeouts.connect, CONNECT_MS),
         statement=min(timeouts.statement or statement_ms, statement_ms),
         lock=min(timeouts.lock or _LOCK_MS, _LOCK_MS),
     )

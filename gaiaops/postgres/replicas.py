@@ -6,7 +6,6 @@ one of another system is passed over; nothing that was not asked is ever taken f
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from concurrent.futures import TimeoutError as NotYetError
 
 import msgspec
 
+from gaiaops import threads
 from gaiaops.errors import GaiaopsError, UsageError
 from gaiaops.postgres import queries
 from gaiaops.postgres.probe import Probe, probing
@@ -41,21 +41,8 @@ def choose(env: Environment, max_lag: int | None) -> Choice:
 def states_of(env: Environment) -> Iterator[State]:
     """All replicas of an environment, as they answer."""
     primary = asking(env)
-    found: queue.Queue[State | Exception] = queue.Queue()
-
-    def work(number: int) -> None:
-        try:
-            found.put(state_of(env, number, primary))
-        except Exception as error:  # a bug: it belongs to the command
-            found.put(error)
-
-    for number in range(1, len(env.replicas) + 1):
-        threading.Thread(target=work, args=(number,), daemon=True).start()
-    for _ in env.replicas:
-        state = found.get()
-        if isinstance(state, Exception):
-            raise state
-        yield state
+    numbers = range(1, len(env.replicas) + 1)
+    yield from threads.as_completed(numbers, lambda number: state_of(env, number, primary))
 
 
 def asking(env: Environment) -> Future[Primary | None]:

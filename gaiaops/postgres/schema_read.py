@@ -9,6 +9,7 @@ from gaiaops.errors import DeadlineError, GaiaopsError
 from gaiaops.postgres import queries
 from gaiaops.postgres.probe import Probe, is_gone, unseen
 from gaiaops.postgres.schema_object import QUESTIONS, SchemaObject, SchemaRead
+from gaiaops.postgres.session import WHO
 
 _TRIES = 3
 _CHANGED = "XX000"  # internal_error: "cache lookup failed", where an object was dropped while it was looked at
@@ -47,7 +48,7 @@ def read(
 def identity(probe: Probe) -> tuple[str, ...]:
     """What is behind the connection; nothing where this role may not know."""
     try:
-        return tuple(probe.ask(queries.load("schema_identity"))[0])
+        return tuple(probe.ask(WHO)[0])
     except GaiaopsError:
         return ()
 

@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     import psycopg
 
 
+# What is behind a connection: system identifier and database; and the server's start, which a copy of a volume has of
+# its own.
+IDENTITY: LiteralString = "SELECT (SELECT system_identifier::text FROM pg_control_system()), current_database()::text"
+WHO: LiteralString = f"{IDENTITY}, pg_postmaster_start_time()::text"
+
+
 class Session:
     """Runs statements one by one in the open transaction.
 
@@ -148,7 +154,7 @@ class Session:
 
     def identity(self) -> tuple[str, str]:
         """(system identifier, database) of the server behind the name (manual 9.27.11, pg_control_system)."""
-        row = self.fetch("SELECT (SELECT system_identifier::text FROM pg_control_system()), current_database()")[0]
+        row = self.fetch(IDENTITY)[0]
         return str(row[0]), str(row[1])
 
     def _check_parsing(self) -> None:
@@ -273,15 +279,9 @@ def check_only_name(registry: Registry, env: Environment) -> None:
 class Namesakes:
     """Asks every environment of the registry who it is, in the background: one that is the same database under
     another spelling of its host must not be taken for another one. One that does not answer soon says nothing.
-
-    The server's start tells it from a copy of its volume, which has the same system identifier.
     """
 
     _PATIENCE_MS = 2_000
-    _WHO = (
-        "SELECT (SELECT system_identifier::text FROM pg_control_system()), current_database()::text,"
-        " pg_postmaster_start_time()::text"
-    )
 
     def __init__(self, registry: Registry, env: Environment) -> None:
         self._env = env
@@ -296,7 +296,7 @@ class Namesakes:
         session where there is one: it may have the only connection of a pool."""
         for thread in self._threads[session is not None :]:
             thread.join(2 * self._PATIENCE_MS / 1000)
-        mine = session.fetch(self._WHO)[0] if session else self._found.get(self._env.name)
+        mine = session.fetch(WHO)[0] if session else self._found.get(self._env.name)
         for other in self._others:
             if mine is not None and self._found.get(other.name) == mine:
                 raise same_database(self._env, other, "/".join(mine[:2]))
@@ -308,7 +308,7 @@ class Namesakes:
             # Nobody asked for this connection, so it warns of nothing.
             url = msgspec.structs.replace(env.postgres_url(), protected="")
             with connect(url, timeouts, "identity") as connection:
-                self._found[env.name] = Session(connection, timeouts).fetch(self._WHO)[0]
+                self._found[env.name] = Session(connection, timeouts).fetch(WHO)[0]
 
 
 def same_database(env: Environment, other: Environment, database: str) -> RefusedError:

@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from gaiaops.errors import GaiaopsError, StatementError
 from gaiaops.postgres import queries
 from gaiaops.postgres.probe import Probe
-
-_IDENTITY = "SELECT (SELECT system_identifier::text FROM pg_control_system()), current_database()::text"
+from gaiaops.postgres.session import IDENTITY
 
 
 def identity(probe: Probe) -> tuple[str, str]:
     """(system identifier, database) of the server behind the name."""
-    row = probe.ask(_IDENTITY)[0]
+    row = probe.ask(IDENTITY)[0]
     return str(row[0]), str(row[1])
 
 

@@ -55,3 +55,16 @@ def parse_age(text: str) -> int:
     if milliseconds > 1000 * units["y"]:
         raise ValueError(f"too long: {text!r}")
     return milliseconds
+
+
+def two_units(seconds: int, between: str = "") -> str:
+    """Whole seconds for people, in two neighbouring units at most.
+
+    >>> two_units(59), two_units(192), two_units(3600), two_units(90_000, " ")
+    ('59s', '3min 12s', '1h', '1 d 1 h')
+    """
+    for size, unit, small, smaller in ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if seconds >= size:
+            rest = seconds % size // small
+            return f"{seconds // size}{between}{unit}" + (f" {rest}{between}{smaller}" if rest else "")
+    return f"{seconds}{between}s"

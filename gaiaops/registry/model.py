@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gaiaops.errors import UsageError
+from gaiaops.errors import UsageError, did_you_mean
 from gaiaops.registry.settings import Setting
 from gaiaops.registry.urls import POSTGRES_SCHEMES, REDIS_SCHEMES, Url
 
@@ -195,8 +195,6 @@ class Registry(msgspec.Struct, frozen=True):
 
 def unknown_environment(name: str, known: list[str], file: Path) -> UsageError:
     """The error for a name that is not in the registry."""
-    import difflib
-
-    near = difflib.get_close_matches(name.lower(), known, n=1)
-    guess = f'did you mean "{near[0]}"? ' if near else ""
-    return UsageError(f'unknown environment "{name}"', hint=f"{guess}{file} has: {', '.join(known)}")
+    listed = f"{file} has: {', '.join(known)}"
+    hint = " ".join(filter(None, (did_you_mean(name.lower(), known), listed)))
+    return UsageError(f'unknown environment "{name}"', hint=hint)

@@ -8,7 +8,6 @@ import signal as os_signal
 import socket
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -30,6 +29,7 @@ from gaiaops.registry.urls import POSTGRES_SCHEMES, parse_url
 from gaiaops.sandbox import postgres_server
 from gaiaops.sandbox.layout import Layout, State
 from tests.conftest import GAIAOPS, Command, Run, Sandbox, clean_variables, private_folder, registry_for
+from tests.waiting import soon
 
 CONFIRM = ("--confirm", "dev")
 MARK = "2020-01-01 00:00:00+00"
@@ -64,7 +64,7 @@ class Place:
         self.sql(f"SELECT pg_terminate_backend(pid) {others}")
         for (gid,) in self.sql("SELECT quote_literal(gid) FROM pg_prepared_xacts WHERE database = current_database()"):
             self.sql(f"ROLLBACK PREPARED {gid}")
-        wait_until(lambda: not self.sql(f"SELECT 1 {others}"))
+        assert soon(lambda: not self.sql(f"SELECT 1 {others}"))
 
     def close(self) -> None:
         self._stack.close()
@@ -86,14 +86,14 @@ class Sitter:
         """Begins a statement, and returns when it runs."""
         self.connection.pgconn.send_query(sql.encode())
         self.connection.pgconn.flush()
-        wait_until(lambda: self._place.sql("SELECT 1 FROM pg_stat_activity WHERE pid = %s AND state = 'active'"
+        assert soon(lambda: self._place.sql("SELECT 1 FROM pg_stat_activity WHERE pid = %s AND state = 'active'"
                                            " AND query = %s", self.pid, sql))  # fmt: skip
         return self
 
     def wait(self, sql: str) -> Sitter:
         """Begins a statement, and returns when it waits for a lock (or another transaction)."""
         self.start(sql)
-        wait_until(lambda: self._place.sql("SELECT 1 FROM pg_stat_activity WHERE pid = %s AND (wait_event_type ="
+        assert soon(lambda: self._place.sql("SELECT 1 FROM pg_stat_activity WHERE pid = %s AND (wait_event_type ="
                                            " 'Lock' OR wait_event = 'SafeSnapshot')", self.pid))  # fmt: skip
         return self
 
@@ -110,13 +110,6 @@ class Sitter:
     def works(self) -> bool:
         """Whether it can still run something, which it has not lost its transaction for."""
         return bool(self.connection.execute("SELECT 1").fetchone())
-
-
-def wait_until(true: Callable[[], object], seconds: float = 20) -> None:
-    due = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < due
-        time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")
@@ -274,7 +267,7 @@ def test_a_statement_of_several_transactions_is_one_statement(place: Place, prob
     one = place.session().start("CALL work()")
     target = stop.aim(look.take(probe), one.pid, stop.CANCEL)
     begun = target.session.xact_start
-    wait_until(lambda: (found := look.take(probe).session(one.pid)) and found.xact_start != begun)
+    assert soon(lambda: (found := look.take(probe).session(one.pid)) and found.xact_start != begun)
     stop.act(probe, target)
     assert stop.settle(probe, target).ended
 
@@ -598,7 +591,7 @@ def test_a_safe_snapshot_is_waited_for(place: Place, probe: Probe) -> None:
 
 def test_parallel_workers_count_for_their_leader(place: Place, probe: Probe) -> None:
     leader = place.session().do("SET debug_parallel_query = on").start("SELECT pg_sleep(60) FROM people")
-    wait_until(lambda: place.sql("SELECT 1 FROM pg_stat_activity WHERE leader_pid = %s", leader.pid))
+    assert soon(lambda: place.sql("SELECT 1 FROM pg_stat_activity WHERE leader_pid = %s", leader.pid))
     (found,) = seen(probe)["activity"]
     assert (found["pid"], found["workers"]) == (leader.pid, 1)
     worker = place.sql("SELECT pid FROM pg_stat_activity WHERE leader_pid = %s", leader.pid)[0][0]
@@ -699,7 +692,7 @@ def test_watch(place: Place, tmp_path: Path, here: Command) -> None:
     child.send_signal(os_signal.SIGINT)
     assert child.wait(timeout=20) == 130
     child.stdout.close()
-    wait_until(lambda: not place.sql(ours, place.name))
+    assert soon(lambda: not place.sql(ours, place.name))
 
 
 def test_what_fails_at_the_start_ends_a_watch(here: Command, tmp_path: Path) -> None:
@@ -741,7 +734,7 @@ def test_a_full_connection_table(small: str, gaiaops: Command, tmp_path: Path) -
         assert json.loads(run.out)["connections"] >= 6
         fill(small)
         assert "hint: every slot is taken, the reserved ones too" in told(small)
-    wait_until(lambda: _gets_in(small))
+    assert soon(lambda: _gets_in(small))
     with psycopg.connect(small, autocommit=True) as boss:
         boss.execute(f"DROP ROLE {name}".encode())
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import functools
 import json
 import os
-import signal
 import subprocess
 import sys
 import uuid
@@ -21,14 +19,11 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from gaiaops.cli.base import Context
-from gaiaops.cli.base import run as run_main
-from gaiaops.cli.main import cli
 from gaiaops.registry.model import Environment
 from tests.cli.cleanup_world import HOST, PLATFORM, THEO, clone
 from tests.conftest import GAIAOPS, Run, Sandbox, clean_variables, private_folder
 from tests.contract.servers import standin
-from tests.forked import as_new
+from tests.forked import in_process
 from tests.integration.canary_kit import Canary, Watch
 from tests.integration.redis_kit import server
 
@@ -165,16 +160,12 @@ class Teller:
 
     def __call__(self, *words: str) -> Run:
         self._capfd.readouterr()
-        heard = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
         every = ["--registry", str(self.world.file), "-v", "--debug", *words]
-        as_new()
-        code = run_main(functools.partial(cli.main, args=every), Context())
-        for number, handler in heard.items():
-            signal.signal(number, handler)
+        code = in_process(every)
         shown = self._capfd.readouterr()
         for text in shown:
             assert not self.watch.holds(text), (words, text)
-        return Run(int(code), shown.out, shown.err)
+        return Run(code, shown.out, shown.err)
 
     def check_files(self) -> None:
         assert self.watch.files(self.world.folder, self.world.sources) == []

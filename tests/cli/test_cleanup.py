@@ -40,8 +40,8 @@ from tests.cli.cleanup_world import (
     users,
 )
 from tests.cli.test_completion import complete
-from tests.cli.test_interruptions import until
 from tests.conftest import GAIAOPS, Command, Sandbox, clean_variables
+from tests.waiting import until
 
 # Where a row of a test user may be: table → condition, with :ids and :addresses of the users who went.
 _THEIRS = {

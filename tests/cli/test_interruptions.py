@@ -12,9 +12,8 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -23,6 +22,7 @@ import psycopg
 import pytest
 
 from tests.conftest import GAIAOPS, Command, Sandbox, registry_for
+from tests.waiting import until
 
 ENDLESS = "SELECT i, repeat('x', 1000) AS x FROM generate_series(1, 10000) AS i, generate_series(1, 10000)"
 # Rows come at once and then one every few milliseconds, so that "in mid-stream" lasts.
@@ -31,14 +31,6 @@ FORMATS = ("table", "csv", "json")
 
 # Each costs a process and a server's time: the suite takes the first cases of each test, `make stress` all.
 pytestmark = pytest.mark.first(3)
-
-
-def until(condition: Callable[[], bool], seconds: float = 30) -> bool:
-    """Whether it became true in time."""
-    end = time.monotonic() + seconds
-    while not (met := condition()) and time.monotonic() < end:
-        time.sleep(0.03)
-    return met
 
 
 class Watch:

@@ -3,13 +3,11 @@ on the server's connections that others get next."""
 
 from __future__ import annotations
 
-import json
 import shutil
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +17,7 @@ from urllib.parse import urlsplit
 import psycopg
 
 from gaiaops.sandbox.postgres_server import owner
-from tests.conftest import Command, Run, clean_variables, private_folder
+from tests.conftest import private_folder
 
 PGBOUNCER = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"  # apt install pgbouncer (.ci/run does)
 
@@ -40,28 +38,6 @@ _HELD = """
 SELECT 'open transaction: ' || a.state || ' ' || a.query FROM pg_stat_activity AS a
 WHERE a.pid = ANY(%(pids)s) AND (a.state LIKE 'idle in%%' OR a.state = 'active')
 UNION ALL SELECT format('lock %%s %%s', l.locktype, l.mode) FROM pg_locks AS l WHERE l.pid = ANY(%(pids)s)
-"""
-
-
-# Imports once and forks for each command line: what a start-up costs would be most of the time of these tests.
-FORKS = """
-import json, os, signal, sys
-import psycopg, gaiaops.cli.query, gaiaops.query.run, gaiaops.output.formats, gaiaops.cleanup.apply
-from gaiaops.cli.main import main
-for line in sys.stdin:
-    arguments, folder, variables = json.loads(line)
-    child = os.fork()
-    if not child:
-        os.chdir(folder)
-        os.environ.clear()
-        os.environ.update(variables)
-        os.dup2(os.open("in", os.O_RDONLY), 0)
-        for number, name in enumerate(("out", "err"), 1):
-            os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC), number)
-        signal.alarm(60)
-        sys.argv = ["gaiaops", *arguments]
-        sys.exit(main())
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 
@@ -131,29 +107,6 @@ class Pooler:
                 client.close()
         assert len(pids) == len(asked)
         return found
-
-
-@contextmanager
-def forks() -> Iterator[Callable[[Path], Command]]:
-    """The command line in a folder, like the fixture `gaiaops`, but without the start-up: a process that forks."""
-    with subprocess.Popen([sys.executable, "-c", FORKS], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as helper:
-        assert helper.stdin is not None
-        assert helper.stdout is not None
-        ears, mouth = helper.stdin, helper.stdout
-
-        def command(folder: Path) -> Command:
-            def run(*arguments: str, registry: Path, stdin: str = "") -> Run:
-                (folder / "in").write_text(stdin, encoding="utf-8")
-                job = [["--registry", str(registry), *arguments], str(folder), clean_variables(folder)]
-                ears.write(json.dumps(job).encode() + b"\n")
-                ears.flush()
-                code = int(mouth.readline())
-                return Run(code, (folder / "out").read_text(), (folder / "err").read_text())
-
-            return run
-
-        yield command
-        helper.stdin.close()
 
 
 @contextmanager

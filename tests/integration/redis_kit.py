@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import shutil
-import signal
 import socket
 import ssl
 import subprocess
@@ -18,12 +16,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from gaiaops.cli.base import Context
-from gaiaops.cli.base import run as run_main
-from gaiaops.cli.main import cli
 from gaiaops.sandbox import redis_server
 from tests.conftest import Run
-from tests.forked import as_new
+from tests.forked import in_process
 
 PLATFORM = (files("gaiaops.sandbox") / "platform.toml").read_text(encoding="utf-8")
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nowhere"
@@ -123,12 +118,8 @@ class Cache:
 
     def __call__(self, *arguments: str, command: str = "cache") -> Run:
         self._capsys.readouterr()
-        heard = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
         words = ["--registry", str(self.file), command, *arguments]
-        as_new()
-        code = run_main(functools.partial(cli.main, args=words), Context())
-        for number, handler in heard.items():
-            signal.signal(number, handler)
+        code = in_process(words)
         shown = self._capsys.readouterr()
         return Run(code, shown.out, shown.err)
 

@@ -6,11 +6,9 @@ compared from another connection. PostgreSQL 18 always; GAIAOPS_TEST_POSTGRES_BI
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import subprocess
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,7 +21,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from gaiaops.sandbox.postgres_server import owner
-from tests.conftest import Run, Sandbox, clean_variables, private_folder, registry_for
+from tests.conftest import Run, Sandbox, private_folder, registry_for
 
 from . import guard_corpus as corpus
 
@@ -216,53 +214,8 @@ def target(request: pytest.FixtureRequest) -> Iterator[Target]:
             yield found
 
 
-# Imports once and forks for each command line: what a start-up costs would be most of the time of these tests.
-FORKS = """
-import json, os, signal, sys
-import psycopg, gaiaops.cli.query, gaiaops.query.fanout, gaiaops.output.formats
-from gaiaops.cli.main import main
-for line in sys.stdin:
-    arguments, folder, variables = json.loads(line)
-    child = os.fork()
-    if not child:
-        os.chdir(folder)
-        os.environ.clear()
-        os.environ.update(variables)
-        for number, name in enumerate(("in", "out", "err")):
-            os.dup2(os.open(name, (os.O_RDWR if number else os.O_RDONLY) | os.O_CREAT | os.O_TRUNC), number)
-        signal.alarm(30)
-        sys.argv = ["gaiaops", *arguments]
-        sys.exit(main())
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
-
-
-@pytest.fixture(scope="module")
-def forked() -> Iterator[Callable[..., Run]]:
-    """Runs a command line, like the fixture `gaiaops`, but without the start-up."""
-    with (
-        private_folder() as folder,
-        subprocess.Popen([sys.executable, "-c", FORKS], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as helper,
-    ):
-        assert helper.stdin is not None
-        assert helper.stdout is not None
-        variables = clean_variables(folder)
-
-        def run(*arguments: str, registry: Path) -> Run:
-            job = [["--registry", str(registry), *arguments], str(folder), variables]
-            helper.stdin.write(json.dumps(job).encode() + b"\n")
-            helper.stdin.flush()
-            code = int(helper.stdout.readline())
-            return Run(code, (folder / "out").read_text(), (folder / "err").read_text())
-
-        yield run
-        helper.stdin.close()
-
-
 @pytest.fixture
-def query(
-    target: Target, forked: Callable[..., Run], gaiaops: Callable[..., Run], tmp_path: Path
-) -> Callable[..., Run]:
+def query(target: Target, gaiaops: Callable[..., Run], tmp_path: Path) -> Callable[..., Run]:
     """`gaiaops query` on the target, under the names dev and production."""
     registry = registry_for(tmp_path, dev=target.url, production=target.url)
 
@@ -277,8 +230,7 @@ def query(
             return gaiaops(*arguments, "-f", str(file), registry=registry, timeout=30)
         if attempt.way == "stdin":
             return gaiaops(*arguments, "-f", "-", registry=registry, stdin=sql, timeout=30)
-        started = gaiaops if attempt.env != "dev" or attempt.params or attempt.options else forked
-        return started(*arguments, "--", sql, registry=registry)
+        return gaiaops(*arguments, "--", sql, registry=registry, timeout=30)
 
     return run
 

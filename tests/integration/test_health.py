@@ -4,9 +4,8 @@ none; what cannot be seen is unknown and never good."""
 from __future__ import annotations
 
 import threading
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
@@ -23,7 +22,9 @@ from gaiaops.postgres.probe import Probe, probing
 from gaiaops.registry.model import Timeouts
 from gaiaops.registry.urls import POSTGRES_SCHEMES, parse_url
 from tests.conftest import Sandbox
+from tests.integration.cleanup_kit import database
 from tests.integration.redis_kit import server
+from tests.waiting import soon
 
 QUERIES = sorted(
     path.name for path in (files("gaiaops.postgres") / "queries").iterdir() if path.name.startswith("health_")
@@ -61,27 +62,8 @@ def role(url: str, *grants: str) -> Iterator[str]:
             connection.execute(f"DROP OWNED BY {name}; DROP ROLE {name}".encode())
 
 
-@contextmanager
-def empty(sandbox: Sandbox) -> Iterator[str]:
-    """A new, healthy database."""
-    name = f"healthy_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(sandbox.state.postgres_url("postgres"), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}".encode())
-        try:
-            yield sandbox.state.postgres_url(name)
-        finally:
-            connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
-
-
-def until(done: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def test_a_healthy_server_has_no_finding(sandbox: Sandbox, tmp_path: Path) -> None:
-    with empty(sandbox) as url, server(tmp_path) as cache:
+def test_a_healthy_server_has_no_finding(postgres_url: str, tmp_path: Path) -> None:
+    with database(postgres_url) as url, server(tmp_path) as cache:
         with psycopg.connect(url) as connection:
             connection.execute("CREATE TABLE parents (id int PRIMARY KEY)")
             connection.execute(
@@ -200,7 +182,7 @@ def _chain(url: str) -> Iterator[None]:
 
 def _until_it_waits(watcher: psycopg.Connection, pid: int) -> None:
     waiting = "SELECT 1 FROM pg_locks WHERE pid = %s AND NOT granted AND clock_timestamp() - waitstart > '0.1 s'"
-    until(lambda: watcher.execute(waiting, [pid]).fetchone())
+    assert soon(lambda: watcher.execute(waiting, [pid]).fetchone())
 
 
 def test_an_hour_idle_in_transaction(fresh_url: str) -> None:
@@ -291,7 +273,7 @@ def test_a_redis_that_cannot_save_and_one_whose_primary_is_gone(sandbox: Sandbox
     with server(tmp_path, "dir /proc") as cache, cache.client() as client:
         with suppress(Exception):
             client.bgsave()
-        until(lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err")
+        assert soon(lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err")
         results = health(tmp_path, sandbox.url("dev"), redis=cache.url)
     assert results["redis-persistence"].verdict is Verdict.CRITICAL
 

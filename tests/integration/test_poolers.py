@@ -17,26 +17,14 @@ import pytest
 
 from gaiaops.sandbox.layout import AUTH_DATABASE
 from tests.cli.cleanup_world import CONFIRM, HOST, KEEP, World, checksums, clone, fetch, run_sql, tagged, users
-from tests.cli.test_interruptions import until
 from tests.conftest import GAIAOPS, Command, Sandbox, clean_variables, registry_for
 from tests.integration import guard_corpus as corpus
 from tests.integration import test_repair_cli as repairs
-from tests.integration.pooler_kit import Pooler, forks, pgbouncer
+from tests.integration.pooler_kit import Pooler, pgbouncer
 from tests.integration.test_guard import FORMATS, Target, target_at
+from tests.waiting import until
 
 _PLACE = (1734437217, 1)  # the advisory lock of a clean-up
-
-
-@pytest.fixture(scope="module")
-def start() -> Iterator[Callable[[Path], Command]]:
-    with forks() as found:
-        yield found
-
-
-@pytest.fixture
-def forked(start: Callable[[Path], Command], tmp_path: Path) -> Command:
-    """The command line without the start-up."""
-    return start(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +54,9 @@ def behind(pooler: Pooler, sandbox: Sandbox, folder: Path, run: Command) -> Iter
 
 
 @pytest.fixture
-def world(sandbox: Sandbox, tmp_path: Path, forked: Command, pooler: Pooler) -> Iterator[World]:
+def world(sandbox: Sandbox, tmp_path: Path, gaiaops: Command, pooler: Pooler) -> Iterator[World]:
     """A clone of production, reached through the pooler."""
-    yield from behind(pooler, sandbox, tmp_path, forked)
+    yield from behind(pooler, sandbox, tmp_path, gaiaops)
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +67,9 @@ def single(sandbox: Sandbox) -> Iterator[Pooler]:
 
 
 @pytest.fixture
-def narrow(sandbox: Sandbox, tmp_path: Path, forked: Command, single: Pooler) -> Iterator[World]:
+def narrow(sandbox: Sandbox, tmp_path: Path, gaiaops: Command, single: Pooler) -> Iterator[World]:
     """A clone of production behind one connection."""
-    yield from behind(single, sandbox, tmp_path, forked)
+    yield from behind(single, sandbox, tmp_path, gaiaops)
 
 
 def of(world: World, pooler: Pooler) -> Pooler:
@@ -144,11 +132,11 @@ ALIVE: dict[str, tuple[str, ...]] = {
 
 
 @pytest.mark.parametrize("name", [*READING, *ALIVE])
-def test_a_reading_command(name: str, everything: Path, sandbox: Sandbox, pooler: Pooler, forked: Command) -> None:
+def test_a_reading_command(name: str, everything: Path, sandbox: Sandbox, pooler: Pooler, gaiaops: Command) -> None:
     arguments = {**READING, **ALIVE}[name]
-    run = forked(*arguments, registry=everything)
+    run = gaiaops(*arguments, registry=everything)
     if name in READING:
-        direct = forked(*arguments, registry=sandbox.layout.registry)
+        direct = gaiaops(*arguments, registry=sandbox.layout.registry)
         assert (run.code, _timeless(run.out)) == (direct.code, _timeless(direct.out)), run.err
     else:
         assert run.code == 0, run.err
@@ -168,8 +156,8 @@ def _timeless(text: str) -> list[str]:
     return sorted(re.split(r"[\n,{}]", text))
 
 
-def test_a_superuser_is_warned_of(pooler: Pooler, forked: Command, tmp_path: Path) -> None:
-    run = forked("query", "production", registry=registry_for(tmp_path, production=pooler.url))
+def test_a_superuser_is_warned_of(pooler: Pooler, gaiaops: Command, tmp_path: Path) -> None:
+    run = gaiaops("query", "production", registry=registry_for(tmp_path, production=pooler.url))
     assert run.code == 0
     assert 'role "postgres" is a superuser' in run.err
 
@@ -296,11 +284,11 @@ def test_two_at_once_on_one_connection(narrow: World, single: Pooler, tmp_path: 
 
 
 def test_audit_fix_and_its_undoing(
-    sandbox: Sandbox, single: Pooler, fresh_url: str, tmp_path: Path, forked: Command
+    sandbox: Sandbox, single: Pooler, fresh_url: str, tmp_path: Path, gaiaops: Command
 ) -> None:
     """On one connection: the transaction that repairs holds it while the auth side is asked again."""
     there = single.to(urlsplit(fresh_url).path[1:])
-    found = repairs.World(there.url, tmp_path, sandbox, forked)
+    found = repairs.World(there.url, tmp_path, sandbox, gaiaops)
     before = checksums(fresh_url)
     done = found.repair(*repairs.CONFIRM, kinds="email-drift,case-drift,missing-profile,revoked-access")
     assert done.code == 0, done.err
@@ -319,9 +307,9 @@ def test_audit_fix_and_its_undoing(
 
 
 @pytest.mark.parametrize("said", ["", "session"])
-def test_in_session_mode(said: str, sandbox: Sandbox, tmp_path: Path, forked: Command) -> None:
+def test_in_session_mode(said: str, sandbox: Sandbox, tmp_path: Path, gaiaops: Command) -> None:
     with clone(sandbox) as direct, pgbouncer(direct, mode="session") as there:
-        world = World(there.url, tmp_path, forked)
+        world = World(there.url, tmp_path, gaiaops)
         world.registry(more=f'pooler = "{said}"' if said else "")
         gone = tagged(direct) - {HOST}
         world.purge()
@@ -358,20 +346,20 @@ ENDING = (
 )  # fmt: skip
 
 
-def test_what_a_reading_statement_sets_is_undone(pooler: Pooler, forked: Command, tmp_path: Path) -> None:
+def test_what_a_reading_statement_sets_is_undone(pooler: Pooler, gaiaops: Command, tmp_path: Path) -> None:
     registry = registry_for(tmp_path, dev=pooler.url)
     for sql in ROLLED_BACK:
-        run = forked("query", "dev", sql, registry=registry)
+        run = gaiaops("query", "dev", sql, registry=registry)
         assert run.code == 0, (sql, run.err)
         assert pooler.left() == [], sql
 
 
-def test_what_it_would_leave_is_refused(pooler: Pooler, forked: Command, tmp_path: Path) -> None:
+def test_what_it_would_leave_is_refused(pooler: Pooler, gaiaops: Command, tmp_path: Path) -> None:
     registry = registry_for(tmp_path, dev=pooler.url)
     for sql in REFUSED:
-        assert forked("query", "dev", sql, registry=registry).code in (1, 5), sql
+        assert gaiaops("query", "dev", sql, registry=registry).code in (1, 5), sql
     assert pooler.left() == []
-    told = forked("query", "dev", "prepare p as select 1", registry=registry)
+    told = gaiaops("query", "dev", "prepare p as select 1", registry=registry)
     assert "refused: PREPARE through a transaction pooler: the statement stays there" in told.err
     assert "hint: use the direct or the session port" in told.err
 
@@ -401,7 +389,7 @@ def target(sandbox: Sandbox) -> Iterator[Target]:
 @pytest.mark.first(len(corpus.ATTEMPTS) // 20)
 @pytest.mark.parametrize(("number", "name"), list(enumerate(dict.fromkeys(SAMPLE))))
 def test_the_guard_holds(
-    number: int, name: str, target: Target, pooler: Pooler, forked: Command, tmp_path: Path
+    number: int, name: str, target: Target, pooler: Pooler, gaiaops: Command, tmp_path: Path
 ) -> None:
     there, attempt = pooler.to(urlsplit(target.url).path[1:]), corpus.ATTEMPTS[name]
     file = tmp_path / "script.sql"
@@ -409,7 +397,7 @@ def test_the_guard_holds(
     given = [part for value in attempt.params for part in ("-p", value)]
     arguments = ("--format", FORMATS[number % len(FORMATS)], *attempt.options, *given)
     registry = registry_for(tmp_path, dev=there.url, production=there.url)
-    run = forked("query", attempt.env, *arguments, "-f", str(file), registry=registry)
+    run = gaiaops("query", attempt.env, *arguments, "-f", str(file), registry=registry)
     assert run.code in (*attempt.codes, 5), run
     assert there.left() == []
     there.forget(urlsplit(target.url).path[1:])
@@ -439,12 +427,12 @@ def quick(tmp_path: Path) -> Callable[..., Path]:
     ids=" ".join,
 )  # fmt: skip
 def test_every_connection_is_in_use(
-    arguments: tuple[str, ...], single: Pooler, quick: Callable[..., Path], forked: Command
+    arguments: tuple[str, ...], single: Pooler, quick: Callable[..., Path], gaiaops: Command
 ) -> None:
     file = quick(single.url, "[tables.core]", 'tables = ["users"]')
     with psycopg.connect(single.url) as holder:
         holder.execute("SELECT 1")
-        run = forked(*arguments, registry=file)
+        run = gaiaops(*arguments, registry=file)
     assert run.code in (3, 4, 7), run
     assert "no answer" in run.out + run.err
     assert single.left() == []
@@ -475,44 +463,44 @@ SAID = {
 
 
 @pytest.mark.parametrize("how", SAID)
-def test_the_pooler_refuses(how: str, sandbox: Sandbox, forked: Command, tmp_path: Path) -> None:
+def test_the_pooler_refuses(how: str, sandbox: Sandbox, gaiaops: Command, tmp_path: Path) -> None:
     with pgbouncer(sandbox.url("local"), query_wait_timeout=1) as there:
-        run = forked("query", "dev", "select 1", registry=registry_for(tmp_path, dev=refusal(how, there)))
+        run = gaiaops("query", "dev", "select 1", registry=registry_for(tmp_path, dev=refusal(how, there)))
     code, line, hint = SAID[how]
     assert run.code == code, run
     assert f"gaiaops: error: [dev] {line}" in run.err
     assert hint in run.err.partition("hint: ")[2]
 
 
-def test_no_more_clients_and_statement_mode(sandbox: Sandbox, forked: Command, tmp_path: Path) -> None:
+def test_no_more_clients_and_statement_mode(sandbox: Sandbox, gaiaops: Command, tmp_path: Path) -> None:
     with pgbouncer(sandbox.url("local"), mode="statement", max_client_conn=2) as there:
         file = registry_for(tmp_path, dev=there.url)
-        run = forked("query", "dev", "select 1", registry=file)
+        run = gaiaops("query", "dev", "select 1", registry=file)
         assert (run.code, "the pooler is in statement mode" in run.err, "pool_mode" in run.err) == (3, True, True)
         with psycopg.connect(there.url), psycopg.connect(there.url):
-            run = forked("query", "dev", "select 1", registry=file)
+            run = gaiaops("query", "dev", "select 1", registry=file)
         assert (run.code, "the pooler takes no more clients" in run.err) == (3, True)
 
 
-def test_the_pooler_s_own_timeouts(sandbox: Sandbox, forked: Command, tmp_path: Path) -> None:
+def test_the_pooler_s_own_timeouts(sandbox: Sandbox, gaiaops: Command, tmp_path: Path) -> None:
     with pgbouncer(sandbox.url("local"), pool=1, query_timeout=1) as there:
         file = registry_for(tmp_path, dev=there.url)
-        run = forked("query", "dev", "select pg_sleep(20)", registry=file)
+        run = gaiaops("query", "dev", "select pg_sleep(20)", registry=file)
         assert (run.code, "its query_timeout is shorter than ours" in run.err) == (4, True), run
         there.admin("SET query_timeout = 0")
         there.admin("SET query_wait_timeout = 1")
         with psycopg.connect(there.url) as holder:
             holder.execute("SELECT 1")
-            run = forked("query", "dev", "select 1", registry=file)
+            run = gaiaops("query", "dev", "select 1", registry=file)
         assert (run.code, "the pooler had no connection for us in time" in run.err) == (4, True), run
 
 
 # ---- cancelling
 
 
-def test_a_timeout_and_ctrl_c_end_the_statement(pooler: Pooler, forked: Command, tmp_path: Path) -> None:
+def test_a_timeout_and_ctrl_c_end_the_statement(pooler: Pooler, gaiaops: Command, tmp_path: Path) -> None:
     file = registry_for(tmp_path, dev=pooler.url)
-    run = forked("query", "dev", "--timeout", "200ms", "select pg_sleep(60), 'late'", registry=file)
+    run = gaiaops("query", "dev", "--timeout", "200ms", "select pg_sleep(60), 'late'", registry=file)
     assert (run.code, "statement timeout" in run.err) == (4, True)
     mark = uuid.uuid4().hex
     arguments = [*GAIAOPS, "--registry", str(file), "query", "dev", f"select pg_sleep(60), '{mark}'"]
@@ -529,21 +517,21 @@ def test_a_timeout_and_ctrl_c_end_the_statement(pooler: Pooler, forked: Command,
 
 
 def test_the_shell_never_says_read_only_where_it_is_not(
-    sandbox: Sandbox, pooler: Pooler, forked: Command, tmp_path: Path
+    sandbox: Sandbox, pooler: Pooler, gaiaops: Command, tmp_path: Path
 ) -> None:
     file = registry_for(tmp_path, dev=pooler.url)
     with pgbouncer(sandbox.url("dev"), mode="session", ignore_startup_parameters="options") as deaf:
-        run = forked("connect", "dev", "--shell", "psql", registry=registry_for(tmp_path, dev=deaf.url))
+        run = gaiaops("connect", "dev", "--shell", "psql", registry=registry_for(tmp_path, dev=deaf.url))
         assert (run.code, run.out) == (5, ""), run
     registry_for(tmp_path, dev=pooler.url)
     with psycopg.connect(pooler.url, autocommit=True, prepare_threshold=None) as other:  # left by somebody
         other.execute("SET default_transaction_read_only = on")
-        run = forked("connect", "dev", "--shell", "psql", registry=file)
+        run = gaiaops("connect", "dev", "--shell", "psql", registry=file)
         other.execute("RESET default_transaction_read_only")
     assert (run.code, run.out) == (5, ""), run
     assert "[dev] a pooler keeps no shell read-only" in run.err
     assert "gaiaops query dev reads under the guard" in run.err
-    wide = forked("connect", "dev", "--shell", "psql", "--write", registry=file, stdin="SELECT 6 * 7;\n")
+    wide = gaiaops("connect", "dev", "--shell", "psql", "--write", registry=file, stdin="SELECT 6 * 7;\n")
     assert (wide.code, "42" in wide.out) == (0, True), wide
     assert pooler.left() == []
 

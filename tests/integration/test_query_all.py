@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import psycopg
 import pytest
 
 from tests.conftest import GAIAOPS, Command, Sandbox, clean_variables, registry_for
+from tests.waiting import until
 
 from .format_oracles import read_csv, read_html, read_markdown, read_tsv
 
@@ -54,14 +55,6 @@ def silent_url() -> Iterator[str]:
     """A port that takes connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         yield f"postgresql://u:p@127.0.0.1:{listening.getsockname()[1]}/nothing"
-
-
-def until(condition: Callable[[], bool], seconds: float = 30) -> bool:
-    """Whether it became true in time."""
-    end = time.monotonic() + seconds
-    while not (met := condition()) and time.monotonic() < end:
-        time.sleep(0.05)
-    return met
 
 
 @contextmanager

@@ -27,7 +27,8 @@ from gaiaops.registry.tunnels import Fly
 from gaiaops.registry.urls import POSTGRES_SCHEMES, Url, parse_url
 from gaiaops.tunnels.run import Tunnels
 from tests.conftest import GAIAOPS, Command, Run, Sandbox
-from tests.integration.tunnel_kit import Programs, is_running, tree, until
+from tests.integration.tunnel_kit import Programs, is_running, tree
+from tests.waiting import soon
 
 APP = "gaia-db-dev"
 FAR = "gaia-db-dev.internal:5432"  # as the far end knows the server; nothing here resolves it
@@ -86,13 +87,6 @@ class World:
                 [f"%{mark}%"],
             )
             return [pid for (pid,) in rows]
-
-
-@pytest.fixture
-def programs(tmp_path: Path) -> Iterator[Programs]:
-    made = Programs(tmp_path)
-    yield made
-    made.kill()
 
 
 @pytest.fixture
@@ -222,7 +216,7 @@ def test_the_server_behind_the_tunnel_is_named_in_its_errors(world: World) -> No
 
 def _at_work(world: World, mark: str, child: subprocess.Popen[str]) -> int:
     """Waits until the statement runs on the server; gives the tunnel's process."""
-    assert until(lambda: bool(world.pids(mark)) or child.poll() is not None)
+    assert soon(lambda: bool(world.pids(mark)) or child.poll() is not None)
     assert child.poll() is None, child.communicate()[1]
     return int(world.programs.started()[0]["pid"])
 
@@ -247,7 +241,7 @@ def test_sigkill_takes_the_program_and_its_children_along(mode: str, world: Worl
         child.wait()
     assert len(world.programs.started()) == 2
     assert world.programs.gone()
-    assert until(lambda: not any(is_running(one.pid) for one in everything), 5), "not even the guard is left"
+    assert soon(lambda: not any(is_running(one.pid) for one in everything), 5), "not even the guard is left"
     with psycopg.connect(world.sandbox.url("dev"), autocommit=True) as connection:
         for pid in world.pids(mark):  # the server notices a lost client only when it next writes to it
             connection.execute("SELECT pg_terminate_backend(%s)", [pid])
@@ -263,13 +257,13 @@ def test_an_interrupted_statement_is_cancelled_through_the_tunnel(number: int, w
         _, error = child.communicate(timeout=30)
         assert child.returncode == 130
     assert "interrupted; what ran on a server was cancelled" in error
-    assert until(lambda: not world.pids(mark), 5)
+    assert soon(lambda: not world.pids(mark), 5)
     assert not any(is_running(one.pid) for one in everything), "gone with the command, not after it"
 
 
 def test_interrupted_while_it_opens(world: World) -> None:
     with world.running("query", "dev", "SELECT 1", mode="mute") as child:
-        assert until(lambda: bool(world.programs.started()))
+        assert soon(lambda: bool(world.programs.started()))
         child.send_signal(signal.SIGINT)
         child.communicate(timeout=30)
         assert child.returncode == 130
@@ -320,7 +314,7 @@ def test_eight_threads_share_one_tunnel(pool: Callable[[str], tuple[Tunnels, Url
     assert len(world.programs.started()) == 1
     # One that has died is opened anew.
     os.kill(world.programs.started()[0]["pid"], signal.SIGKILL)
-    assert until(ways[0].dead)
+    assert soon(ways[0].dead)
     assert tunnels.way(Fly(APP), url, 5_000).address != ways[0].address
     assert len(world.programs.running()) == 1
 

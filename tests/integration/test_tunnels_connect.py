@@ -24,13 +24,6 @@ Open = Callable[..., pexpect.spawn]
 
 
 @pytest.fixture
-def programs(tmp_path: Path) -> Iterator[Programs]:
-    made = Programs(tmp_path)
-    yield made
-    made.kill()
-
-
-@pytest.fixture
 def variables(programs: Programs, sandbox: Sandbox) -> dict[str, str]:
     ports = {name: urlsplit(url).port or 0 for name, url in _urls(sandbox).items()}
     return {**sandbox.variables, **programs.variables(ports), "TERM": "xterm"}

@@ -15,7 +15,7 @@ import pytest
 
 from tests.conftest import GAIAOPS, Command, Run, Sandbox
 from tests.integration.sshd_kit import Sshd, sshd_process
-from tests.integration.tunnel_kit import until
+from tests.waiting import soon
 
 
 @pytest.fixture(scope="module")
@@ -94,11 +94,11 @@ def test_sigkill_leaves_no_ssh(world: World) -> None:
         subprocess.Popen(command, stdin=subprocess.DEVNULL) as it,
     ):
         found = "FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND state = 'active' AND query LIKE %s"
-        assert until(lambda: bool(watch.execute(f"SELECT pid {found}", [f"%{mark}%"]).fetchall()))
+        assert soon(lambda: bool(watch.execute(f"SELECT pid {found}", [f"%{mark}%"]).fetchall()))
         assert len(world.clients()) >= 2, "one to the target, one to the jump host"
         it.kill()
         it.wait()
-        assert until(lambda: not world.clients(), 5)
+        assert soon(lambda: not world.clients(), 5)
         watch.execute(f"SELECT pg_terminate_backend(pid) {found}", [f"%{mark}%"])
 
 

@@ -9,13 +9,13 @@ import json
 import os
 import signal
 import sys
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
+
+from tests.waiting import soon
 
 _PROGRAM = """#!{python} -IS
 import json, os, signal, socket, sys, threading, time
@@ -121,14 +121,6 @@ while True:
 NAMES = ("fly", "docker", "cloud-sql-proxy", "my-tunnel")
 
 
-def until(condition: Callable[[], bool], seconds: float = 20) -> bool:
-    """Whether it became true in time."""
-    end = time.monotonic() + seconds
-    while not (met := condition()) and time.monotonic() < end:
-        time.sleep(0.02)
-    return met
-
-
 class Programs:
     """A folder of programs to put on PATH, and what was started of them."""
 
@@ -161,7 +153,7 @@ class Programs:
 
     def gone(self) -> bool:
         """Whether all have ended, within a few seconds."""
-        return until(lambda: not self.running(), 8)
+        return soon(lambda: not self.running(), 8)
 
     def kill(self) -> None:
         for pid in self.running():

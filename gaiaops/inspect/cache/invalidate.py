@@ -13,7 +13,7 @@ from gaiaops.cache.keys import OTHER, fixed_part, key_bytes, key_text
 from gaiaops.cache.keys import Families as Sorter
 from gaiaops.cache.lane import Lane
 from gaiaops.cache.spool import Spool
-from gaiaops.errors import RefusedError, UsageError, located
+from gaiaops.errors import RefusedError, UsageError, did_you_mean, located
 from gaiaops.inspect.cache import identity, people
 from gaiaops.inspect.cache.identity import Identity
 from gaiaops.inspect.cache.opening import opened, url_of
@@ -114,13 +114,10 @@ def check_family(registry: Registry, wanted: Wanted) -> None:
     names = [name for name, _ in registry.families]
     if wanted.family is None or wanted.family in names:
         return
-    import difflib
-
-    near = difflib.get_close_matches(wanted.family.lower(), names, n=1)
-    guess = f'did you mean "{near[0]}"? ' if near else ""
     why = " (keys of no family go by --key only)" if wanted.family in (OTHER, "unknown", "…others") else ""
-    listed = ", ".join(names) if names else "none"
-    raise UsageError(f'unknown family "{wanted.family}"{why}', hint=f"{guess}{registry.file} has: {listed}")
+    listed = f"{registry.file} has: {', '.join(names) if names else 'none'}"
+    hint = " ".join(filter(None, (did_you_mean(wanted.family.lower(), names), listed)))
+    raise UsageError(f'unknown family "{wanted.family}"{why}', hint=hint)
 
 
 def apply(env: Environment, selection: Selection, *, timeout_ms: int | None, hear: Callable[[int, int], bool]) -> None:

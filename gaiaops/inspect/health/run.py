@@ -101,7 +101,7 @@ def run(registry: Registry, chosen: Sequence[Environment]) -> Report:
     """
     parts = _parts(registry, chosen)
     done: queue.Queue[_Part] = queue.Queue()
-    connecting = max((_connecting(env) for env in chosen), default=3_000) / 1000
+    connecting = max((_connecting(env) for env in chosen), default=probes.CONNECT_MS) / 1000
     end = time.monotonic() + connecting + _BUDGET_S
     for part in parts:
         part.end = end
@@ -128,7 +128,7 @@ def run(registry: Registry, chosen: Sequence[Environment]) -> Report:
 
 def _connecting(env: Environment) -> int:
     """How long it may take until an environment's servers answer at all, in milliseconds."""
-    connecting = min(env.timeouts.connect, 3_000)
+    connecting = min(env.timeouts.connect, probes.CONNECT_MS)
     every = (env.tunnel, env.redis_tunnel, *(replica.tunnel for replica in env.replicas))
     ways = [way for way in every if way is not None]
     return connecting + max((way.patience(env.timeouts.connect) for way in ways), default=0)
@@ -208,7 +208,7 @@ def _auth(part: _Part, registry: Registry) -> None:
     project = registry.supabase
     if project is None:
         return
-    bound = min(registry.environments[0].timeouts.connect, 3_000)
+    bound = min(registry.environments[0].timeouts.connect, probes.CONNECT_MS)
     timeouts = Timeouts(connect=bound, statement=bound)
     url, key = project.url.get(), project.service_key.get()
     latency, version = api.health(url, key, timeouts)

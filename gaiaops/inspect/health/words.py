@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
+from gaiaops.registry.durations import two_units
+
 
 def age(seconds: float) -> str:
     """
     >>> age(0.04), age(7.6), age(125), age(3720), age(200_000)
     ('0 s', '8 s', '2 min 5 s', '1 h 2 min', '2 d 7 h')
     """
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    for unit, name, below, less in ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
-        if whole >= unit:
-            rest = whole % unit // below
-            return f"{whole // unit} {name} {rest} {less}" if rest else f"{whole // unit} {name}"
-    return ""
+    return two_units(max(0, round(seconds)), " ")
 
 
 def number(value: float) -> str:

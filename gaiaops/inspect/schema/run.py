@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import msgspec
 
 from gaiaops import threads
-from gaiaops.errors import GaiaopsError, UsageError
+from gaiaops.errors import GaiaopsError, UsageError, did_you_mean
 from gaiaops.inspect.schema.declared import Relation, Verdict, judge, schemas_of
 from gaiaops.postgres import queries, schema_read
 from gaiaops.postgres.probe import Probe, probing
@@ -114,13 +114,9 @@ def check_tables(tables: Sequence[str], sides: Sequence[SchemaRead]) -> None:
     known = {name for side in sides for one in side.objects for name in _spellings(one.owner or one.name)}
     for name in tables:
         if name.replace('"', "") not in known:
-            import difflib
-
-            near = difflib.get_close_matches(name, known, n=1)
             where = " nor ".join(side.environment for side in sides)
-            raise UsageError(
-                f'no table "{name}" in {where}', hint=f'did you mean "{near[0]}"?' if near else "or in another schema?"
-            )
+            hint = did_you_mean(name, known) or "or in another schema?"
+            raise UsageError(f'no table "{name}" in {where}', hint=hint)
 
 
 def _spellings(name: str) -> tuple[str, str]:
