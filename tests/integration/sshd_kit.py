@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gaiaops.tunnels.listener import free_port
-from tests.integration.tunnel_kit import until
+from tests.waiting import soon
 
 
 class Sshd:
@@ -61,7 +61,7 @@ def sshd_process(folder: Path) -> Iterator[Sshd]:
     command = [program, "-D", "-f", str(folder / "sshd_config"), "-E", str(server.log)]
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     try:
-        assert until(lambda: _greets(server.port) or child.poll() is not None)
+        assert soon(lambda: _greets(server.port) or child.poll() is not None)
         assert child.poll() is None, server.log.read_text(encoding="utf-8")
         server.configure()
         yield server
