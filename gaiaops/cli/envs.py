@@ -52,7 +52,7 @@ def _list(registry: Registry) -> None:
     from gaiaops.output import report
 
     rows = []
-    for env in registry.environments:
+    for env in registry.databases:
         host, database, role, note = _target(env)
         about = [env.name, ", ".join(env.aliases), env.tag or "", "yes" if env.protected else ""]
         way = f" through {env.tunnel.label}" if env.tunnel else ""
@@ -66,7 +66,7 @@ def _target(env: Environment) -> tuple[str, str, str, str]:
     """(host, database, role, source) of an environment's PostgreSQL; what is missing where it is not known."""
     try:
         url = env.postgres_url()
-        return url.server, url.database, url.user or "", env.postgres.source()
+        return url.server, url.database, url.user or "", env.postgres.source() if env.postgres else ""
     except UsageError as error:
         return "-", "-", "-", error.message.rpartition(": ")[2]
 
@@ -86,18 +86,28 @@ def _show(registry: Registry, env: Environment) -> None:
             (f"timeouts.{name}", show_duration(getattr(env.timeouts, name)), "registry or default")
             for name in ("connect", "statement", "lock", "idle")
         ),
-        ("pin.system_identifier", env.pin.system_identifier or "-", registry.file.name),
-        ("pin.database", env.pin.database or "-", registry.file.name),
+        *((name, value, registry.file.name) for name, value in _pins(env)),
     ]
     click.echo(report.table([env.name, "value", "from"], rows))
 
 
 def _settings(env: Environment) -> Iterable[tuple[str, Setting]]:
-    yield "postgres", env.postgres
+    if env.postgres is not None:
+        yield "postgres", env.postgres
+    for shard in env.shards:
+        for name, setting in _settings(shard):
+            yield f"shard {shard.shard}{name.removeprefix('postgres')}", setting
     if env.redis is not None:
         yield "redis", env.redis
     for number, replica in enumerate(env.replicas, 1):
         yield f"replica {number}", replica.setting
+
+
+def _pins(env: Environment) -> Iterable[tuple[str, str]]:
+    for database in env.databases:
+        about = f"shard {database.shard} " if env.shards else ""
+        yield f"{about}pin.system_identifier", database.pin.system_identifier or "-"
+        yield f"{about}pin.database", database.pin.database or "-"
 
 
 def _reading(env: Environment) -> Iterable[tuple[str, str]]:
@@ -129,6 +139,7 @@ def _document(env: Environment) -> dict[str, Any]:
     """The stable field names of `envs --json`."""
     host, database, role, source = _target(env)
     known = host != "-"
+    shards = {"shards": [_document(shard) for shard in env.shards]} if env.shards else {}
     return {
         "environment": env.name,
         "aliases": list(env.aliases),
@@ -137,11 +148,12 @@ def _document(env: Environment) -> dict[str, Any]:
         "host": host if known else None,
         "database": database if known else None,
         "role": role if known else None,
-        "source": source,
+        "source": source if not env.shards else None,
         "read_from": env.read_from,
         **{name: way.label if way else None for name, way in _tunnels(env).items()},
         "settings": {name: dict(zip(("value", "source"), _value(s), strict=True)) for name, s in _settings(env)},
         "timeouts_ms": {name: getattr(env.timeouts, name) for name in ("connect", "statement", "lock", "idle")},
+        **shards,
     }
 
 

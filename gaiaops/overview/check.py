@@ -42,10 +42,11 @@ def everything(registry: Registry, chosen: tuple[Environment, ...], *, with_supa
     api.preload()
     probes: list[tuple[str, str, Probe]] = []
     for env in chosen:
-        probes.append((env.name, "postgres", _postgres(env)))
+        for part in env.databases:
+            probes.append((part.name, "postgres", _postgres(part)))
+            probes += [(part.name, f"replica {number}", probe) for number, probe in enumerate(_replicas(part), 1)]
         if env.redis is not None:
             probes.append((env.name, "redis", _redis(env)))
-        probes += [(env.name, f"replica {number}", probe) for number, probe in enumerate(_replicas(env), 1)]
     if with_supabase and registry.supabase is not None:
         project, timeouts = registry.supabase, registry.environments[0].timeouts
 

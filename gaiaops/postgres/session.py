@@ -267,7 +267,7 @@ def check_pin(env: Environment, identity: tuple[str, str]) -> None:
 def check_only_name(registry: Registry, env: Environment) -> None:
     """Raises RefusedError where another name of the registry has the same connection string."""
     mine = env.postgres_url()
-    for other in registry.environments:
+    for other in registry.databases:
         try:
             theirs = other.postgres_url() if other != env else None
         except UsageError:  # its secret is missing: nothing to compare with
@@ -277,7 +277,7 @@ def check_only_name(registry: Registry, env: Environment) -> None:
 
 
 class Namesakes:
-    """Asks every environment of the registry who it is, in the background: one that is the same database under
+    """Asks every database of the registry who it is, in the background: one that is the same database under
     another spelling of its host must not be taken for another one. One that does not answer soon says nothing.
     """
 
@@ -286,7 +286,7 @@ class Namesakes:
     def __init__(self, registry: Registry, env: Environment) -> None:
         self._env = env
         self._found: dict[str, tuple[str, ...]] = {}
-        self._others = [other for other in registry.environments if other.name != env.name]
+        self._others = [other for other in registry.databases if other.name != env.name]
         self._threads = [threading.Thread(target=self._ask, args=(one,), daemon=True) for one in (env, *self._others)]
         for thread in self._threads:
             thread.start()

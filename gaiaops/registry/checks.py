@@ -41,8 +41,11 @@ def check_unique(environments: tuple[Environment, ...], fail: Callable[[str, str
 def check_urls(environments: tuple[Environment, ...]) -> None:
     """A URL that is written out is checked at once; one that needs a variable or a command, when it is used."""
     for env in environments:
-        written: list[tuple[Setting, tuple[str, ...], Tunnel | None]] = [(env.postgres, POSTGRES_SCHEMES, env.tunnel)]
-        written += [(replica.setting, POSTGRES_SCHEMES, replica.tunnel) for replica in env.replicas]
+        written: list[tuple[Setting, tuple[str, ...], Tunnel | None]] = []
+        for database in env.databases:
+            if database.postgres is not None:
+                written.append((database.postgres, POSTGRES_SCHEMES, database.tunnel))
+            written += [(replica.setting, POSTGRES_SCHEMES, replica.tunnel) for replica in database.replicas]
         if env.redis is not None:
             written.append((env.redis, REDIS_SCHEMES, env.redis_tunnel))
         places: dict[object, str] = {}

@@ -145,12 +145,24 @@ class Reader:
         if not VALID_NAME.fullmatch(name) or name in RESERVED:
             raise self.fail(path, f'"{name}" cannot be an environment\'s name')
         spec = self.convert(raw, path, EnvironmentSpec)
+        if not spec.shards:
+            if spec.postgres is None:
+                raise self.fail(f"{path}.postgres", "missing")
+            return self.of_spec(name, spec, base, path, f"{path}.postgres")
+        from gaiaops.registry import shards  # most registries have none
+
+        parts = shards.read(self, name, spec, base)
+        whole = msgspec.structs.replace(spec, read_from="primary", max_lag=None)
+        return msgspec.structs.replace(self.of_spec(name, whole, base, path, ""), shards=parts)
+
+    def of_spec(self, name: str, spec: EnvironmentSpec, base: Timeouts, path: str, postgres_path: str) -> Environment:
+        """The environment, or the shard, of the table at `path`."""
         return Environment(
             name=name,
             aliases=tuple(spec.aliases),
             tag=spec.tag,
             protected=spec.protected,
-            postgres=self.setting(spec.postgres, f"{path}.postgres"),
+            postgres=None if spec.postgres is None else self.setting(spec.postgres, postgres_path),
             redis=None if spec.redis is None else self.setting(spec.redis, f"{path}.redis"),
             replicas=self.replicas(spec, path),
             timeouts=self.timeouts(spec.timeouts, f"{path}.timeouts", base),
@@ -164,11 +176,15 @@ class Reader:
             max_lag=self.max_lag(spec, path),
         )
 
+    def no_replicas(self, spec: EnvironmentSpec, path: str) -> None:
+        """Raises UsageError where the table at `path` says how to read from replicas that there are none of."""
+        for key, given in (("read_from", spec.read_from == "replica"), ("max_lag", spec.max_lag is not None)):
+            if given:
+                raise self.fail(f"{path}.{key}", "there are no replicas to read from")
+
     def replicas(self, spec: EnvironmentSpec, path: str) -> tuple[Replica, ...]:
         if not spec.replicas:
-            for key, given in (("read_from", spec.read_from == "replica"), ("max_lag", spec.max_lag is not None)):
-                if given:
-                    raise self.fail(f"{path}.{key}", "there are no replicas to read from")
+            self.no_replicas(spec, path)
             return ()
         from gaiaops.registry import replicas  # most registries have none
 

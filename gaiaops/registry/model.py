@@ -61,13 +61,16 @@ class Environment(msgspec.Struct, frozen=True):
 
     `read_from` is where reading commands read (primary or replica), `max_lag` how far behind a replica may be then, in
     milliseconds. `replica` is not 0 where this is the environment as it is read from that one of its replicas.
+
+    An environment with `shards` has no PostgreSQL of its own. Each shard is an environment too, named ENV/SHARD, with
+    the settings of the whole and without its Redis.
     """
 
     name: str
     aliases: tuple[str, ...]
     tag: str | None
     protected: bool
-    postgres: Setting
+    postgres: Setting | None
     redis: Setting | None
     replicas: tuple[Replica, ...]
     timeouts: Timeouts
@@ -80,10 +83,32 @@ class Environment(msgspec.Struct, frozen=True):
     read_from: str = "primary"
     max_lag: int = MAX_LAG
     replica: int = 0
+    shards: tuple[Environment, ...] = ()
+
+    @property
+    def databases(self) -> tuple[Environment, ...]:
+        """The environment's databases: its shards, or itself."""
+        return self.shards or (self,)
+
+    @property
+    def whole(self) -> str:
+        """The name of the environment that this is, or is a shard of."""
+        return self.name.partition("/")[0]
+
+    @property
+    def shard(self) -> str:
+        """The shard's name, empty where this is a whole environment."""
+        return self.name.partition("/")[2]
 
     def postgres_url(self) -> Url:
         """The connection string of the primary, or of the replica that this is read from. Raises UsageError where a
-        secret is missing."""
+        secret is missing, or where there are shards."""
+        if self.postgres is None:
+            names = ", ".join(shard.name for shard in self.shards)
+            raise UsageError(
+                f"{self.name} has {len(self.shards)} shards, and this is about one database",
+                hint=f"name one of them: {names}",
+            )
         url = _within(self, self.postgres, POSTGRES_SCHEMES, self.tunnel)
         if not self.pooler and not self.replica:
             return url
@@ -177,15 +202,27 @@ class Registry(msgspec.Struct, frozen=True):
     def deployed_tables(self) -> tuple[str, ...]:
         return tuple(table for group in self.tables if not group.planned for table in group.tables)
 
+    @property
+    def databases(self) -> tuple[Environment, ...]:
+        """Every database: environments, and the shards of those that have some."""
+        return tuple(database for env in self.environments for database in env.databases)
+
     def names(self) -> list[str]:
-        """Every name and alias."""
-        return [name for env in self.environments for name in (env.name, *env.aliases)]
+        """Every name and alias, and those of shards."""
+        return [
+            name
+            for env in self.environments
+            for name in (env.name, *env.aliases, *(shard.name for shard in env.shards))
+        ]
 
     def environment(self, name: str) -> Environment:
-        """The environment of a name or alias. Raises UsageError with the nearest name."""
+        """The environment of a name or alias, or its shard for ENV/SHARD. Raises UsageError with the nearest name."""
+        whole, _, shard = name.partition("/")
         for env in self.environments:
-            if name in (env.name, *env.aliases):
-                return env
+            if whole in (env.name, *env.aliases):
+                found = [part for part in (env, *env.shards) if part.shard == shard]
+                if found and (shard or name == whole):
+                    return found[0]
         raise unknown_environment(name, self.names(), self.file)
 
     def select(self, name: str) -> tuple[Environment, ...]:

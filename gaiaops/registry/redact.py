@@ -27,11 +27,11 @@ def secrets(registry: Registry | None, variables: Mapping[str, str]) -> set[str]
 
 
 def _connections(registry: Registry) -> Iterator[Setting]:
-    for env in registry.environments:
-        yield env.postgres
-        yield from (replica.setting for replica in env.replicas)
-        if env.redis is not None:
-            yield env.redis
+    for database in registry.databases:
+        if database.postgres is not None:
+            yield database.postgres
+        yield from (replica.setting for replica in database.replicas)
+    yield from (env.redis for env in registry.environments if env.redis is not None)
     if registry.supabase is not None and registry.supabase.database is not None:
         yield registry.supabase.database
 

@@ -41,9 +41,10 @@ class HealthCheckSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class EnvironmentSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """One `[environments.NAME]` table; see tunnels.py for the ways to PostgreSQL and Redis."""
+    """One `[environments.NAME]` table: `postgres`, or `shards` instead; see tunnels.py for the ways to the servers."""
 
-    postgres: Text
+    postgres: Text | None = None
+    shards: list[str | dict[str, Any]] = []
     redis: Text | None = None
     tunnel: dict[str, Any] | None = None
     redis_tunnel: dict[str, Any] | None = None
