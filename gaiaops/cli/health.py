@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +16,7 @@ from gaiaops.errors import FindingsError, GaiaopsError, PartialError
 
 if TYPE_CHECKING:
     from gaiaops.inspect.health.run import Report
+    from gaiaops.registry.model import Environment
 
 
 @click.command("health")
@@ -54,7 +56,7 @@ def command(context: base.Context, /, env: str, **options: Any) -> None:
         return
     report = run.run(registry, chosen)
     click.echo(_text(context, report, every=every, as_json=options["as_json"]))
-    _conclude(report, alone=env != "all", fail_on=options["fail_on"])
+    _conclude(report, chosen if env != "all" else (), fail_on=options["fail_on"])
 
 
 def _text(context: base.Context, report: Report, *, every: bool, as_json: bool, compact: bool = False) -> str:
@@ -67,12 +69,13 @@ def _text(context: base.Context, report: Report, *, every: bool, as_json: bool, 
     return health.text(report.results, every=every, color=context.colored(sys.stdout))
 
 
-def _conclude(report: Report, *, alone: bool, fail_on: str) -> None:
-    """Ends with the code that the report deserves: a server that failed goes before what was found."""
+def _conclude(report: Report, alone: Sequence[Environment], *, fail_on: str) -> None:
+    """Ends with the code that the report deserves: a server that failed goes before what was found. `alone` is the
+    environment that was asked for, none where it was all."""
     from gaiaops.inspect.health.checks import Verdict
 
     if report.errors:
-        raise _failure(report.errors, alone=alone)
+        raise _failure(report.errors, alone)
     if fail_on == "never":
         return
     level = Verdict[fail_on.upper()]
@@ -86,13 +89,12 @@ def _conclude(report: Report, *, alone: bool, fail_on: str) -> None:
         raise FindingsError(f"{words}: {names}{more}", hint="each names its next command")
 
 
-def _failure(errors: list[GaiaopsError], *, alone: bool) -> GaiaopsError:
-    """One environment's failure gives its own code where all its servers failed alike, otherwise 6."""
-    names = ", ".join(dict.fromkeys(error.environment for error in errors))
-    if (
-        alone
-        and len({(error.code, error.environment) for error in errors}) == 1
-        and errors[0].environment != "supabase"
-    ):
+def _failure(errors: list[GaiaopsError], alone: Sequence[Environment]) -> GaiaopsError:
+    """One environment's failure gives its own code where all its servers failed alike, otherwise 6; so does that of an
+    environment with shards, where all of them failed."""
+    names = dict.fromkeys(error.environment for error in errors)
+    databases = [database.name for env in alone for database in env.databases]
+    mine = {*databases, *(env.name for env in alone)}
+    if (names.keys() <= mine) and (names.keys() >= set(databases)) and len({error.code for error in errors}) == 1:
         return errors[0]
-    return PartialError(f"not everything answered: {names}", hint="the report names each reason")
+    return PartialError(f"not everything answered: {', '.join(names)}", hint="the report names each reason")

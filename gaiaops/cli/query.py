@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -53,7 +54,8 @@ def command(context: base.Context, /, **options: Any) -> None:
     """Run SQL in ENV, or in all environments at once.
 
     Without SQL it counts the users. A statement cannot change data unless --write is given, whatever it
-    says. With `all` the environments are asked in parallel and an env column comes first.
+    says. With `all` the environments are asked in parallel and an env column comes first; so are the shards
+    of an environment that has some, with a shard column. ENV/SHARD is one of them.
 
     \b
     Examples:
@@ -74,11 +76,18 @@ def command(context: base.Context, /, **options: Any) -> None:
             raise UsageError("--write takes one environment, not all", hint="run it for each")
         _write(context, environments[0], parsed, options)
         return
-    source = replicas.source(context, environments, options["replica"])
-    if options["env"] == "all":
-        _read_all(environments, parsed, source, options)
+    databases = [database for env in environments for database in env.databases]
+    source = replicas.source(context, databases, options["replica"])
+    if heads := _heads(environments, options):
+        _read_all(databases, parsed, source, options, heads)
     else:
         _read(source.of(environments[0]), parsed, options)
+
+
+def _heads(environments: Sequence[Environment], options: dict[str, Any]) -> list[str]:
+    """The columns that tell rows of several databases apart; none where there is one."""
+    several = {"env": options["env"] == "all", "shard": any(env.shards for env in environments)}
+    return [name for name, needed in several.items() if needed]
 
 
 def _sql(argument: str | None, file: str | None) -> str:
@@ -119,10 +128,10 @@ def _target(options: dict[str, Any]) -> AbstractContextManager[BinaryIO]:
     return files.pager() if format_of(options) in formats.FOR_PEOPLE else files.standard_output()
 
 
-def _writer(options: dict[str, Any], out: BinaryIO) -> Writer:
+def _writer(options: dict[str, Any], out: BinaryIO, *, several: bool = False) -> Writer:
     from gaiaops.output import formats
 
-    to_file = options["env"] != "all" and (base.output_path(options["output"]) is not None or _is_file())
+    to_file = not several and (base.output_path(options["output"]) is not None or _is_file())
     return formats.writer(format_of(options), out, to_file=to_file)
 
 
@@ -200,18 +209,22 @@ def _affected(tag: str) -> int:
     return int(last) if last.isdigit() and not tag.startswith("SELECT") else 0
 
 
-def _read_all(environments: tuple[Environment, ...], parsed: Script, source: Source, options: dict[str, Any]) -> None:
+def _read_all(
+    databases: Sequence[Environment], parsed: Script, source: Source, options: dict[str, Any], heads: Sequence[str]
+) -> None:
+    what = "shards" if heads == ["shard"] else "environments" if heads == ["env"] else "databases"
     with _target(options) as out:
-        errors = Fanout(_writer(options, out), options).write(environments, parsed, source.of)
-        if len(errors) == len(environments):  # nothing to show, so a file keeps what it has
-            raise _failure(errors, len(environments))
+        writer = _writer(options, out, several=True)
+        errors = Fanout(writer, options, heads).write(databases, parsed, source.of)
+        if len(errors) == len(databases):  # nothing to show, so a file keeps what it has
+            raise _failure(errors, len(databases), what)
     if errors:
-        raise _failure(errors, len(environments))
+        raise _failure(errors, len(databases), what)
 
 
-def _failure(errors: list[GaiaopsError], asked: int) -> GaiaopsError:
+def _failure(errors: list[GaiaopsError], asked: int, what: str) -> GaiaopsError:
     if len(errors) == asked and len({error.code for error in errors}) == 1:
-        failure = GaiaopsError(f"all {asked} environments failed")
+        failure = GaiaopsError(f"all {asked} {what} failed")
         failure.code = errors[0].code
         return failure
-    return PartialError(f"{len(errors)} of {asked} environments failed; the others are shown")
+    return PartialError(f"{len(errors)} of {asked} {what} failed; the others are shown")

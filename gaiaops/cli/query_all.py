@@ -1,8 +1,8 @@
-"""What `query` says beside its rows, and the rows of all environments under one header."""
+"""What `query` says beside its rows, and the rows of several databases under one header."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -35,19 +35,23 @@ def tell(tag: str, rows: int, more: bool, options: dict[str, Any], env: str = ""
 
 
 class Fanout:
-    """Writes the events of all environments under one header a statement."""
+    """Writes the events of several databases under one header: all environments, or the shards of one.
 
-    def __init__(self, writer: Writer, options: dict[str, Any]) -> None:
+    `heads` are the columns that come first: `env`, `shard` or both.
+    """
+
+    def __init__(self, writer: Writer, options: dict[str, Any], heads: Sequence[str]) -> None:
         self._writer = writer
         self._options = options
+        self._heads = heads
         self._first: tuple[str, tuple[Column, ...]] | None = None
         self._errors: list[GaiaopsError] = []
         self._rows: dict[str, int] = {}
         self._mismatched: set[str] = set()
-        self._env_width = 0
+        self._widths: list[int] = []
 
     def write(
-        self, environments: tuple[Environment, ...], parsed: Script, choose: Callable[[Environment], Environment]
+        self, databases: Sequence[Environment], parsed: Script, choose: Callable[[Environment], Environment]
     ) -> list[GaiaopsError]:
         """Writes everything; gives the errors, which have been shown as they came. `choose` as in read_all."""
         import msgspec
@@ -55,19 +59,27 @@ class Fanout:
         from gaiaops.query import fanout
 
         if len(parsed.statements) > 1:
-            raise UsageError("query all takes one statement", hint="run the file for each environment")
-        self._env_width = max(len(env.name) for env in environments)
-        parsed = msgspec.structs.replace(parsed, reserved=("env",))
-        with closing(
-            fanout.read_all(environments, parsed, self._writer.wire, self._options["timeout"], choose)
-        ) as events:
+            raise UsageError(
+                f"query {self._options['env']} takes one statement: it asks several databases",
+                hint=f"run the file for each {'environment' if self._options['env'] == 'all' else 'shard'}",
+            )
+        cells = [[len(value or "") for _, value in self._cells(one)] for one in databases]
+        self._widths = [max(widths) for widths in zip(*cells, strict=True)]
+        parsed = msgspec.structs.replace(parsed, reserved=tuple(self._heads))
+        reading = fanout.read_all(databases, parsed, self._writer.wire, self._options["timeout"], choose)
+        with closing(reading) as events:
             self._write(events)
         if self._first is not None:
             self._writer.end()
         return self._errors
 
+    def _cells(self, env: Environment) -> list[tuple[str, str | None]]:
+        """What stands in front of a database's rows."""
+        values = {"env": env.whole, "shard": env.shard or None}
+        return [(name, values[name]) for name in self._heads]
+
     def _write(self, events: Iterator[fanout.Event]) -> None:
-        from gaiaops.postgres.wire import with_env
+        from gaiaops.postgres.wire import prefixed
         from gaiaops.query import fanout
 
         for event in events:
@@ -77,7 +89,7 @@ class Fanout:
                     base.warn(f"[{name}] {event.warning}")
                 self._begin(name, event.columns)
             elif isinstance(event, fanout.Rows) and name not in self._mismatched:
-                self._writer.block(with_env(event.block, self._writer.wire, name))
+                self._writer.block(prefixed(event.block, self._writer.wire, self._cells(event.env)))
                 self._rows[name] = self._rows.get(name, 0) + len(event.block)
             elif isinstance(event, fanout.Ended) and name not in self._mismatched:
                 if event.more or not event.tag.startswith("SELECT"):
@@ -92,7 +104,8 @@ class Fanout:
             return
         if self._first is None:
             self._first = (name, columns)
-            self._writer.begin((Column("env", 25, self._env_width), *columns))
+            heads = (Column(head, 25, width) for head, width in zip(self._heads, self._widths, strict=True))
+            self._writer.begin((*heads, *columns))
             return
         first, names = self._first[0], [column.name for column in self._first[1]]
         mine = [column.name for column in columns]

@@ -42,7 +42,8 @@ def verify(
     """Compare the tables of ENV, or of all, with the groups that the registry declares.
 
     A missing table is an error: services break on it. An unexpected table, or a planned one that is there
-    already, is a warning: a migration may be under way. Ends with 6 where an environment could not be read.
+    already, is a warning: a migration may be under way. Every shard is compared for itself. Ends with 6 where
+    an environment could not be read.
 
     \b
     Examples:
@@ -54,17 +55,17 @@ def verify(
     from gaiaops.output import schema as output
 
     registry = context.registry()
-    chosen = registry.select(env)
+    chosen = [database for one in registry.select(env) for database in one.databases]
     _check_declared(registry)
     source = replicas.source(context, chosen, replica)
     found = {one.environment: one for one in run.verify(chosen, registry.tables, timeout, source.of)}
     verified = [found[one.name] for one in chosen]
     documents = [_verified(one) for one in verified]
     if as_json:
-        click.echo(report.document({"schema": documents}))
+        click.echo(report.document({"schema": [_with_shard(one) for one in documents]}))
     elif any(one.verdict for one in verified):
         click.echo(f"{output.matrix_text(documents)}\n\n{output.findings_text(documents)}")
-    _end_verify(verified, fail_on, alone=env != "all")
+    _end_verify(verified, fail_on, alone=len(chosen) == 1 and env != "all")
 
 
 def _check_declared(registry: Registry) -> None:
@@ -72,6 +73,12 @@ def _check_declared(registry: Registry) -> None:
         raise UsageError(
             f"{registry.file} declares no tables", hint='add [tables.core] with tables = ["users", …]: docs/schema.md'
         )
+
+
+def _with_shard(document: dict[str, Any]) -> dict[str, Any]:
+    """The name of a shard, ENV/SHARD, in two fields."""
+    environment, _, shard = document["environment"].partition("/")
+    return {"environment": environment, "shard": shard, **dict(list(document.items())[1:])} if shard else document
 
 
 def _verified(one: Verified) -> dict[str, Any]:

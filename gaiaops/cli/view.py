@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,9 +13,9 @@ from gaiaops.errors import GaiaopsError, PartialError, UsageError
 
 if TYPE_CHECKING:
     from gaiaops.auth.interface import AuthCount
-    from gaiaops.overview.collect import Database, Overview
+    from gaiaops.overview.values import Database, Overview, Read
     from gaiaops.postgres.source import Source
-    from gaiaops.registry.model import Registry
+    from gaiaops.registry.model import Environment, Registry
 
 _COLUMNS = (("pg", 6), ("latency", 8), ("users", 9), ("tables", 7), ("size", 8), ("keys", 7), ("redis", 8))
 
@@ -29,7 +30,7 @@ def command(context: base.Context, /, env: str, as_json: bool, replica: bool | N
 
     Per environment: PostgreSQL's version, latency, users (and how many per tag), tables found of those
     expected, database size, Redis keys and memory. One environment alone goes deeper: its tables, newest
-    users and cache keys by family.
+    users and cache keys by family. An environment with shards is their sum, with a line for each.
 
     \b
     Examples:
@@ -42,7 +43,8 @@ def command(context: base.Context, /, env: str, as_json: bool, replica: bool | N
         replicas.refuse(replica, "Supabase Auth has no replicas here")
         _Supabase(registry).show(as_json)
     else:
-        source = replicas.source(context, registry.select(env), replica)
+        chosen = registry.select(env)
+        source = replicas.source(context, [one for env in chosen for one in env.databases], replica)
         _environments(registry, env, as_json, source)
 
 
@@ -52,19 +54,17 @@ def _environments(registry: Registry, name: str, as_json: bool, source: Source) 
 
     chosen = registry.select(name)
     alone = name != "all"
-    width = max(len(env.name) for env in chosen)
+    width = max(len(name) for env in chosen for name in (env.name, *(f" {s.name}" for s in env.shards)))
     errors: list[GaiaopsError] = []
     documents: dict[str, Any] = {}
     if not as_json:
         click.echo(_header(width))
     for overview in collect.environments(registry, chosen, deep=alone, choose=source.of):
         errors += overview.errors
-        documents[overview.env.name] = {
-            **_document(registry, overview),
-            "read_from": source.name(overview.env),
-        }
+        documents[overview.env.name] = _document(registry, overview, source)
         if not as_json:
-            click.echo(_line(registry, overview, width))
+            for line in _lines(registry, overview, width):
+                click.echo(line)
             for error in overview.errors:
                 base.show_error(error)
     auth = None if alone else _Supabase(registry)
@@ -79,13 +79,16 @@ def _environments(registry: Registry, name: str, as_json: bool, source: Source) 
         auth.line()
     errors += auth.errors if auth else []
     if errors:
-        raise _failure(errors, alone)
+        raise _failure(errors, chosen[0] if alone else None)
 
 
-def _failure(errors: list[GaiaopsError], alone: bool) -> GaiaopsError:
+def _failure(errors: list[GaiaopsError], env: Environment | None) -> GaiaopsError:
+    """The failure of one environment where all of its shards failed alike, else that of some of many."""
     failed = sorted({error.environment for error in errors})
-    if alone and len({error.code for error in errors}) == 1:
-        failure = GaiaopsError(f"{len(errors)} of 2 servers did not answer", environment=failed[0])
+    alike = len({error.code for error in errors}) == 1
+    if env is not None and alike and all(shard.name in failed for shard in env.shards):
+        servers = len(env.databases) + (env.redis is not None)
+        failure = GaiaopsError(f"{len(errors)} of {servers} servers did not answer", environment=env.name)
         failure.code = errors[0].code
         return failure
     return PartialError(f"not everything answered: {', '.join(failed)}")
@@ -96,28 +99,45 @@ def _header(width: int) -> str:
     return f" {'environment':<{max(width, 11)}}{columns}  tagged"
 
 
-def _line(registry: Registry, overview: Overview, width: int) -> str:
+def _lines(registry: Registry, overview: Overview, width: int) -> Iterator[str]:
+    """The environment's line, and one for each of its shards."""
+    database = overview.database
+    down = all(isinstance(shard.database, GaiaopsError) for shard in overview.shards)
+    cells = ["down" if down else "partly", "", "", "", ""] if database is None else _cells(registry, database)
+    yield _line(overview.env.name, width, [*cells, *_redis_cells(overview)], database)
+    for shard in overview.shards:
+        yield _line(f" {shard.env.name}", width, [*_cells(registry, shard.database), "", ""], shard.database)
+
+
+def _cells(registry: Registry, database: Database | GaiaopsError) -> list[str]:
     from gaiaops.output import report
 
-    database, cache = overview.database, overview.cache
-    cells = ["down", "", "", "", ""]
-    tags = ""
-    if not isinstance(database, GaiaopsError):
-        cells = [
-            database.version,
-            report.latency(database.latency_ms),
-            "-" if database.users is None else str(database.users),
-            f"{_found(registry, database)}/{len(registry.deployed_tables)}",
-            report.size(database.bytes),
-        ]
-        tags = ", ".join(f"{tag} {users}" for tag, users in database.by_tag.items() if users)
+    if isinstance(database, GaiaopsError):
+        return ["down", "", "", "", ""]
+    return [
+        database.version,
+        report.latency(database.latency_ms),
+        "-" if database.users is None else str(database.users),
+        f"{_found(registry, database)}/{len(registry.deployed_tables)}",
+        report.size(database.bytes) if database.bytes is not None else "-",
+    ]
+
+
+def _redis_cells(overview: Overview) -> list[str]:
+    from gaiaops.output import report
+
+    cache = overview.cache
     if isinstance(cache, GaiaopsError):
-        cells += ["down", ""]
-    else:
-        keys, memory = (None, None) if cache is None else (cache.keys, cache.memory)
-        cells += ["-" if keys is None else str(keys), "-" if memory is None else report.size(memory)]
+        return ["down", ""]
+    memory = None if cache is None else cache.memory
+    return ["-" if cache is None else str(cache.keys), "-" if memory is None else report.size(memory)]
+
+
+def _line(name: str, width: int, cells: list[str], database: Database | GaiaopsError | None) -> str:
+    by_tag = {} if database is None or isinstance(database, GaiaopsError) else database.by_tag
+    tags = ", ".join(f"{tag} {users}" for tag, users in by_tag.items() if users)
     aligned = "".join(f" {cell:>{w}}" for cell, (_, w) in zip(cells, _COLUMNS, strict=True))
-    return f" {overview.env.name:<{max(width, 11)}}{aligned}  {tags}".rstrip()
+    return f" {name:<{max(width, 11)}}{aligned}  {tags}".rstrip()
 
 
 def _found(registry: Registry, database: Database) -> int:
@@ -127,43 +147,34 @@ def _found(registry: Registry, database: Database) -> int:
 def _show_detail(overview: Overview) -> None:
     from gaiaops.output import report
 
-    detail = overview.detail
-    if detail is None:
-        return
-    if detail.tables:
-        rows = [(t.name, f"{'' if t.exact else '~'}{t.rows}", report.size(t.bytes)) for t in detail.tables]
+    detail, families = overview.detail, overview.families
+    if detail is not None and detail.tables:
+        rows = [
+            (t.name, f"{'' if t.exact else '~'}{t.rows}", "-" if t.bytes is None else report.size(t.bytes))
+            for t in detail.tables
+        ]
         click.echo("\n" + report.table(["table", "rows", "size"], rows, right=[1, 2]))
         if not all(t.exact for t in detail.tables):
             base.notice("~ is the planner's estimate: large tables are not counted")
-    if detail.newest:
+    if detail is not None and detail.newest:
         click.echo("\n" + report.table(["newest users", "created_at"], detail.newest))
-    if detail.families is not None:
-        click.echo("\n" + report.table(["cache family", "keys"], detail.families.families, right=[1]))
-        if not detail.families.complete:
+    if families is not None:
+        click.echo("\n" + report.table(["cache family", "keys"], families.families, right=[1]))
+        if not families.complete:
             base.notice("the scan's time was up: the numbers of keys are lower bounds")
 
 
-def _document(registry: Registry, overview: Overview) -> dict[str, Any]:
+def _document(registry: Registry, overview: Overview, source: Source) -> dict[str, Any]:
     """The stable field names of `view --json`."""
-    database, cache, detail = overview.database, overview.cache, overview.detail
+    env, cache = overview.env, overview.cache
+    database = overview.database
     result: dict[str, Any] = {
-        "environment": overview.env.name,
-        "reachable": not isinstance(database, GaiaopsError),
+        "environment": env.name,
+        "reachable": database is not None and not isinstance(database, GaiaopsError),
         "errors": [error.message for error in overview.errors],
+        **_database_document(registry, database),
+        "redis": None,
     }
-    if not isinstance(database, GaiaopsError):
-        result |= {
-            "server_version": database.version,
-            "standby": database.standby,
-            "latency_ms": round(database.latency_ms, 3),
-            "users": database.users,
-            "users_by_tag": dict(database.by_tag),
-            "tables_found": _found(registry, database),
-            "tables_expected": len(registry.deployed_tables),
-            "tables_missing": sorted(set(registry.deployed_tables) - set(database.tables)),
-            "database_bytes": database.bytes,
-        }
-    result["redis"] = None
     if isinstance(cache, GaiaopsError):
         result["redis"] = {"reachable": False}
     elif cache is not None:
@@ -174,14 +185,44 @@ def _document(registry: Registry, overview: Overview) -> dict[str, Any]:
             "keys": cache.keys,
             "memory_bytes": cache.memory,
         }
-    if detail is not None:
-        result["tables"] = [
-            {"table": t.name, "rows": t.rows, "exact": t.exact, "bytes": t.bytes} for t in detail.tables
-        ]
-        result["newest_users"] = [{"email": email, "created_at": created} for email, created in detail.newest]
-        if detail.families is not None:
-            result["cache_families"] = dict(detail.families.families)
+    if overview.detail is not None:
+        tables = overview.detail.tables
+        result["tables"] = [{"table": t.name, "rows": t.rows, "exact": t.exact, "bytes": t.bytes} for t in tables]
+        newest = overview.detail.newest
+        result["newest_users"] = [{"email": email, "created_at": created} for email, created in newest]
+    if overview.families is not None:
+        result["cache_families"] = dict(overview.families.families)
+    if env.shards:
+        result["shards"] = [_shard_document(registry, shard, source) for shard in overview.shards]
+    else:
+        result["read_from"] = source.name(env)
     return result
+
+
+def _shard_document(registry: Registry, shard: Read, source: Source) -> dict[str, Any]:
+    return {
+        "shard": shard.env.shard,
+        "reachable": not isinstance(shard.database, GaiaopsError),
+        "errors": [shard.database.message] if isinstance(shard.database, GaiaopsError) else [],
+        **_database_document(registry, shard.database),
+        "read_from": source.name(shard.env),
+    }
+
+
+def _database_document(registry: Registry, database: Database | GaiaopsError | None) -> dict[str, Any]:
+    if database is None or isinstance(database, GaiaopsError):
+        return {}
+    return {
+        "server_version": database.version,
+        "standby": database.standby,
+        "latency_ms": round(database.latency_ms, 3),
+        "users": database.users,
+        "users_by_tag": dict(database.by_tag),
+        "tables_found": _found(registry, database),
+        "tables_expected": len(registry.deployed_tables),
+        "tables_missing": sorted(set(registry.deployed_tables) - set(database.tables)),
+        "database_bytes": database.bytes,
+    }
 
 
 class _Supabase:

@@ -94,7 +94,8 @@ def document(results: Sequence[Result]) -> dict[str, Any]:
     return {
         "checks": [
             {
-                "environment": result.environment,
+                "environment": result.environment.partition("/")[0],
+                "shard": result.environment.partition("/")[2] or None,
                 "server": result.server,
                 "replica": result.replica or None,
                 "check": result.check,

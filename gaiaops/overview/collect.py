@@ -3,65 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from gaiaops import emails, threads
 from gaiaops.auth.interface import AuthCount
 from gaiaops.cache.scan import CacheSummary, FamilyCount
 from gaiaops.errors import GaiaopsError
+from gaiaops.overview.values import NEWEST, NO_DETAIL, Database, Detail, Overview, Read, TableSize, total
 from gaiaops.postgres import queries, session
+from gaiaops.registry import trust
 from gaiaops.registry.model import Environment, Registry, Supabase, Timeouts
 
 _STATEMENT_MS = 20_000  # an overview that takes longer is none
 _SCAN_SECONDS = 3.0
-_NEWEST = 5
-
-
-@dataclass(frozen=True)
-class Database:
-    """PostgreSQL's part of an overview; `users` is None where there is no users table."""
-
-    version: str
-    standby: bool
-    bytes: int
-    latency_ms: float
-    tables: tuple[str, ...]
-    users: int | None
-    by_tag: Mapping[str, int]
-
-
-@dataclass(frozen=True)
-class TableSize:
-    """A table's rows (`exact` tells a count from the planner's estimate) and its bytes with indexes."""
-
-    name: str
-    rows: int
-    exact: bool
-    bytes: int
-
-
-@dataclass(frozen=True)
-class Detail:
-    """What `view ENV` adds."""
-
-    tables: tuple[TableSize, ...]
-    newest: tuple[tuple[str, str], ...]
-    families: FamilyCount | None
-
-
-@dataclass(frozen=True)
-class Overview:
-    """One environment; an error stands where a server did not answer, and the other's part is still there."""
-
-    env: Environment
-    database: Database | GaiaopsError
-    cache: CacheSummary | GaiaopsError | None
-    detail: Detail | None = field(default=None)
-
-    @property
-    def errors(self) -> list[GaiaopsError]:
-        return [part for part in (self.database, self.cache) if isinstance(part, GaiaopsError)]
+Choose = Callable[[Environment], Environment]
 
 
 def bounded(timeouts: Timeouts) -> Timeouts:
@@ -71,40 +27,53 @@ def bounded(timeouts: Timeouts) -> Timeouts:
 
 
 def environments(
-    registry: Registry,
-    chosen: Sequence[Environment],
-    *,
-    deep: bool,
-    choose: Callable[[Environment], Environment] = lambda env: env,
+    registry: Registry, chosen: Sequence[Environment], *, deep: bool, choose: Choose
 ) -> Iterator[Overview]:
-    """Overviews in the order in which the environments answer; `choose` gives each as it is to be read."""
-    yield from threads.as_completed(chosen, lambda env: environment(registry, choose(env), deep=deep))
+    """Overviews in the order in which the environments answer; `choose` gives each database as it is to be read."""
+    yield from threads.as_completed(chosen, lambda env: environment(registry, env, deep=deep, choose=choose))
 
 
-def environment(registry: Registry, env: Environment, *, deep: bool) -> Overview:
+def environment(registry: Registry, env: Environment, *, deep: bool, choose: Choose) -> Overview:
     """One environment's overview; never raises for a server that does not answer."""
-    timeouts = bounded(env.timeouts)
-    detail: Detail | None = None
-    database: Database | GaiaopsError
+    shards: tuple[Read, ...] = ()
+    whole: Read | None
+    if env.shards:
+        reads = {
+            one.env.name: one for one in threads.as_completed(env.shards, lambda s: _read(registry, choose(s), deep))
+        }
+        shards = tuple(reads[shard.name] for shard in env.shards)
+        whole = total(env, shards)
+    else:
+        whole = _read(registry, choose(env), deep)
+    cache, families = _cache(registry, env, bounded(env.timeouts), deep)
+    database, detail = (whole.database, whole.detail) if whole else (None, NO_DETAIL if deep else None)
+    return Overview(env, database, cache, detail, families, shards)
+
+
+def _read(registry: Registry, env: Environment, deep: bool) -> Read:
     try:
-        with session.reading(env.postgres_url(), timeouts, "view") as reading:
-            database = _database(reading, registry)
-            if deep:
-                detail = Detail(_tables(reading), _newest(reading, database), None)
+        with session.reading(env.postgres_url(), bounded(env.timeouts), "view") as reading:
+            database = _database(reading, registry, env)
+            return Read(env, database, Detail(_tables(reading, env), _newest(reading, database)) if deep else None)
     except GaiaopsError as error:
         error.environment = env.name
-        database = error
-    cache, families = _cache(registry, env, timeouts, deep)
-    if deep:
-        detail = Detail(detail.tables if detail else (), detail.newest if detail else (), families)
-    return Overview(env, database, cache, detail)
+        return Read(env, error, NO_DETAIL if deep else None)
 
 
-def _database(reading: session.Session, registry: Registry) -> Database:
+def _partly(reading: session.Session, query: str, env: Environment) -> list[tuple[Any, ...]]:
+    """The rows of a query, without what the server has no function for, of which a line tells."""
+    rows, lacking = reading.fetch_partly(queries.load(query))
+    for name in lacking:
+        trust.tell(f"[{env.name}] {reading.server.name}: no {name}: what it gives is not shown")
+    return rows
+
+
+def _database(reading: session.Session, registry: Registry, env: Environment) -> Database:
     began = time.perf_counter()
     reading.fetch("SELECT 1")
     latency = (time.perf_counter() - began) * 1000
-    version, standby, size, tables, has_users = reading.fetch(queries.load("overview"))[0]
+    version, standby, size, tables, has_users = _partly(reading, "overview", env)[0]
+    version = version if reading.server.plain else reading.server.name
     users, by_tag = None, dict[str, int]()
     if has_users:
         users = int(reading.fetch("SELECT count(*) FROM users")[0][0])
@@ -117,12 +86,12 @@ def _database(reading: session.Session, registry: Registry) -> Database:
 _COUNTED_EXACTLY = 200_000  # rows by estimate; counting more would make the overview wait
 
 
-def _tables(reading: session.Session) -> tuple[TableSize, ...]:
+def _tables(reading: session.Session, env: Environment) -> tuple[TableSize, ...]:
     sizes = []
-    for name, estimate, size in reading.fetch(queries.load("table_sizes")):
+    for name, estimate, size in _partly(reading, "table_sizes", env):
         exact = estimate < _COUNTED_EXACTLY
         rows = reading.count_rows(name) if exact else estimate
-        sizes.append(TableSize(name, int(rows), exact, int(size)))
+        sizes.append(TableSize(name, int(rows), exact, size))
     return tuple(sizes)
 
 
@@ -130,7 +99,7 @@ def _newest(reading: session.Session, database: Database) -> tuple[tuple[str, st
     if database.users is None:
         return ()
     newest = "SELECT email, created_at::text FROM users ORDER BY created_at DESC NULLS LAST LIMIT %(rows)s"
-    rows = reading.fetch(newest, {"rows": _NEWEST})
+    rows = reading.fetch(newest, {"rows": NEWEST})
     return tuple((str(email), str(created or "")) for email, created in rows)
 
 

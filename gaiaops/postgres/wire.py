@@ -60,23 +60,30 @@ def unique_names(names: Iterable[str]) -> list[str]:
     return unique
 
 
-def with_env(rows: Sequence[Row], wire: Wire, env: str) -> list[bytes]:
-    """Every row with the environment's name in front.
+Cells = Sequence[tuple[str, str | None]]
 
-    >>> with_env([b'{"a":1}\\n', b"{}\\n"], Wire.JSON, "dev")
-    [b'{"env":"dev","a":1}\\n', b'{"env":"dev"}\\n']
-    >>> with_env([b"1\\n", b"\\n"], Wire.CSV, "dev")
-    [b'dev,1\\n', b'dev,\\n']
-    >>> with_env([b""], Wire.CSV, "dev")
-    [b'dev\\n']
+
+def prefixed(rows: Sequence[Row], wire: Wire, cells: Cells) -> list[bytes]:
+    """Every row with these cells, (name, value), in front: what tells one database's rows from another's.
+
+    Values are names of the registry, which need no escaping; None is NULL.
+
+    >>> prefixed([b'{"a":1}\\n', b"{}\\n"], Wire.JSON, [("env", "dev"), ("shard", None)])
+    [b'{"env":"dev","shard":null,"a":1}\\n', b'{"env":"dev","shard":null}\\n']
+    >>> prefixed([b"1\\n", b"\\n"], Wire.CSV, [("env", "dev"), ("shard", None)])
+    [b'dev,,1\\n', b'dev,,\\n']
+    >>> prefixed([b""], Wire.TEXT, [("env", "dev"), ("shard", None)])
+    [b'dev\\t\\\\N\\n']
     """
-    if rows and not rows[0]:  # no columns
-        return [env.encode() + b"\n"] * len(rows)
     if wire is Wire.JSON:
-        head = b'{"env":"%s"' % env.encode()
+        pairs = ",".join(f'"{name}":null' if value is None else f'"{name}":"{value}"' for name, value in cells)
+        head = b"{" + pairs.encode()
         return [head + (bytes(row[1:]) if row[:2] == b"{}" else b"," + row[1:]) for row in rows]
-    head = env.encode() + (b"," if wire is Wire.CSV else b"\t")
-    return [head + row for row in rows]
+    cell, separator = (csv_cell, ",") if wire is Wire.CSV else (text_cell, "\t")
+    head = separator.join(cell(value) for _, value in cells).encode()
+    if rows and not rows[0]:  # no columns
+        return [head + b"\n"] * len(rows)
+    return [head + separator.encode() + row for row in rows]
 
 
 _TEXT_ESCAPES = {"\\": "\\\\", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v"}

@@ -1,4 +1,4 @@
-"""All environments at once: one worker each, events as they answer, nobody waits for the slowest."""
+"""Several databases at once: one worker each, events as they answer, nobody waits for the slowest."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def read_all(
     statement_ms: int | None,
     choose: Callable[[Environment], Environment] = lambda env: env,
 ) -> Generator[Event, None, None]:
-    """Events of all environments, as they come. Closing the iterator cancels what still runs.
+    """Events of all environments or shards, as they come. Closing the iterator cancels what still runs.
 
     `choose` gives each environment as it is to be read, from its own thread: it may have to ask.
     """

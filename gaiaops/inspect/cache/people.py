@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 import msgspec
 
@@ -35,7 +36,7 @@ class Person(msgspec.Struct, frozen=True):
 
 
 def person(registry: Registry, env: Environment, address: str) -> Person:
-    """The keys of the profiles with this address.
+    """The keys of the profiles with this address, in all shards where there are some.
 
     Raises UsageError for what is no address or a registry without templates, RefusedError where PostgreSQL is another
     environment's, has nobody of this address (nothing is guessed) or does not say whose rows a template's are, and the
@@ -43,22 +44,54 @@ def person(registry: Registry, env: Environment, address: str) -> Person:
     """
     templates = [parse(text) for text in registry.user_keys]
     _check(address, templates, registry)
-    pg.check_only_name(registry, env)
-    with located(env.name), pg.reading(env.postgres_url(), env.timeouts, _COMMAND) as session:
-        if env.pin.system_identifier or env.pin.database:
-            pg.check_pin(env, session.identity())
+    with ExitStack() as stack:
+        sessions = [(one.name, stack.enter_context(_reading(registry, one))) for one in env.databases]
         folded = sorted({_ascii_lower(spelled) for spelled in (address, address.lower(), address.casefold())})
-        rows = session.fetch(queries.load("cache_profiles"), {"addresses": folded, "address": address})
-        profiles = tuple(Profile(*row) for row in rows)
+        found: dict[Profile, None] = {}
+        for name, session in sessions:
+            with located(name):
+                rows = session.fetch(queries.load("cache_profiles"), {"addresses": folded, "address": address})
+            found.update(dict.fromkeys(Profile(*row) for row in rows))
+        profiles = tuple(found)
         if not profiles:
             raise RefusedError(
                 f"nobody in PostgreSQL has the address {address}: whose entries to remove is not known",
                 hint=f"gaiaops whois {address} looks everywhere; --key KEY removes exact keys",
+                environment=env.name,
             )
-        keys, notices = _Rows(session, registry, [profile.id for profile in profiles]).keys(templates)
+        keys, notices = _keys(templates, [_Rows(name, session, registry, profiles) for name, session in sessions])
     if len(profiles) > 1:
         notices.insert(0, f"{len(profiles)} profiles have this address, in different case: the entries of all of them")
     return Person(profiles, tuple(dict.fromkeys(keys)), tuple(notices))
+
+
+@contextmanager
+def _reading(registry: Registry, env: Environment) -> Iterator[Session]:
+    """A session on one database, which is what the registry says it is."""
+    with ExitStack() as stack:
+        with located(env.name):
+            pg.check_only_name(registry, env)
+            session = stack.enter_context(pg.reading(env.postgres_url(), env.timeouts, _COMMAND))
+            if env.pin.system_identifier or env.pin.database:
+                pg.check_pin(env, session.identity())
+        yield session
+
+
+def _keys(templates: Sequence[Template], databases: Sequence[_Rows]) -> tuple[list[bytes], list[str]]:
+    """(keys, what was left out and why)."""
+    keys: list[bytes] = []
+    notices: list[str] = []
+    for template in templates:
+        having = [rows for rows in databases if rows.has(template)]
+        if not having:
+            notices.append(f"left out, as there is no {template.table}.{template.column}: {template.pattern}")
+        mine = list(dict.fromkeys(value for rows in having for value in rows.mine(template)))
+        # A cut value may be that of somebody else's row, too: then the entry is not this person's alone.
+        others = {value for rows in having for value in rows.others(template, mine)}
+        if others:
+            notices.append(f"left out, as another person's rows make the same key: {len(others)} of {template.pattern}")
+        keys += [template.key(value) for value in mine if value not in others]
+    return keys, notices
 
 
 def _check(address: str, templates: Sequence[Template], registry: Registry) -> None:
@@ -79,56 +112,62 @@ def _ascii_lower(text: str) -> str:
 
 
 class _Rows:
-    """A person's values in the tables of the templates."""
+    """A person's values in the tables of the templates, of one database."""
 
-    def __init__(self, session: Session, registry: Registry, ids: list[str]) -> None:
+    def __init__(self, name: str, session: Session, registry: Registry, profiles: Sequence[Profile]) -> None:
+        self._name = name
         self._session = session
         self._registry = registry
-        self._ids = ids
-        self._catalog: Catalog = catalog.read(session)
-        users = catalog.find(session, self._catalog, "users")
-        assert users is not None  # noqa: S101 - the profiles came from it
-        self._users = users
+        self._people = {"ids": [one.id for one in profiles], "emails": [one.email for one in profiles]}
+        with located(name):
+            self._catalog: Catalog = catalog.read(session)
+            self._users = catalog.find(session, self._catalog, "users")
 
-    def keys(self, templates: Sequence[Template]) -> tuple[list[bytes], list[str]]:
-        """(keys, what was left out and why)."""
-        keys: list[bytes] = []
-        notices: list[str] = []
-        for template in templates:
-            table = catalog.find(self._session, self._catalog, template.table)
-            column = table.column(template.column) if table else None
-            if table is None or column is None:
-                notices.append(f"left out, as there is no {template.table}.{template.column}: {template.pattern}")
-                continue
-            owned = self._owned(table)
-            value = f"t.{column.quoted}::text"
-            cut = value if template.length is None else f"left({value}, {template.length})"
-            # Names are quoted by the catalog, conditions are made of them and the registry's.
-            rows = f"SELECT DISTINCT {cut} FROM {table.sql} AS t"  # noqa: S608
-            mine = self._fetch(f"{rows} WHERE ({owned}) AND {value} <> ''", [])
-            # A cut value may be that of somebody else's row, too: then the entry is not this person's alone.
-            others = self._fetch(f"{rows} WHERE {cut} = ANY(%(values)s::text[]) AND ({owned}) IS NOT TRUE", mine)
-            if others:
-                notices.append(
-                    f"left out, as another person's rows make the same key: {len(others)} of {template.pattern}"
-                )
-            keys += [template.key(value) for value in mine if value not in others]
-        return keys, notices
+    def has(self, template: Template) -> bool:
+        """Whether there is the template's column."""
+        table = self._table(template)
+        return table is not None and table.column(template.column) is not None
+
+    def mine(self, template: Template) -> list[str]:
+        """The values in the person's rows."""
+        rows, cut, owned = self._parts(template)
+        return self._fetch(f"{rows} WHERE ({owned}) AND {cut} <> ''", [])
+
+    def others(self, template: Template, values: list[str]) -> list[str]:
+        """Those of the values that are in rows of other people."""
+        rows, cut, owned = self._parts(template)
+        return self._fetch(f"{rows} WHERE {cut} = ANY(%(values)s::text[]) AND ({owned}) IS NOT TRUE", values)
+
+    def _table(self, template: Template) -> Table | None:
+        with located(self._name):
+            return catalog.find(self._session, self._catalog, template.table)
+
+    def _parts(self, template: Template) -> tuple[str, str, str]:
+        """SQL: the template's values, one of them, and whether its row is the person's."""
+        table = self._table(template)
+        column = table.column(template.column) if table else None
+        assert table is not None and column is not None  # noqa: S101 - asked for only where it is there
+        value = f"t.{column.quoted}::text"
+        cut = value if template.length is None else f"left({value}, {template.length})"
+        # Names are quoted by the catalog, conditions are made of them and the registry's.
+        return f"SELECT DISTINCT {cut} FROM {table.sql} AS t", cut, self._owned(table)  # noqa: S608
 
     def _fetch(self, sql: str, values: list[str]) -> list[str]:
-        rows = self._session.fetch(sql, {"ids": self._ids, "values": values})
+        with located(self._name):
+            rows = self._session.fetch(sql, {**self._people, "values": values})
         return [str(row[0]) for row in rows]
 
     def _owned(self, table: Table) -> str:
         """The condition that a row `t` of a table is one of the person's. Raises RefusedError where nothing says so."""
-        if table.oid == self._users.oid:
+        users = self._users
+        if users is not None and table.oid == users.oid:
             return "t.id::text = ANY(%(ids)s::text[])"
-        keys = [k for k in self._catalog.foreign_keys if (k.child, k.parent) == (table.oid, self._users.oid)]
+        keys = [k for k in self._catalog.foreign_keys if users and (k.child, k.parent) == (table.oid, users.oid)]
         keys = [key for key in keys if key.action == "c"] or keys  # what goes with the user is the user's own
-        if len(keys) == 1:
-            pairs = zip(table.pick(keys[0].columns), self._users.pick(keys[0].parent_columns), strict=True)
+        if users is not None and len(keys) == 1:
+            pairs = zip(table.pick(keys[0].columns), users.pick(keys[0].parent_columns), strict=True)
             same = " AND ".join(f"t.{column.quoted} = u.{wanted.quoted}" for column, wanted in pairs)
-            return f"EXISTS (SELECT FROM {self._users.sql} AS u WHERE {same} AND u.id::text = ANY(%(ids)s::text[]))"
+            return f"EXISTS (SELECT FROM {users.sql} AS u WHERE {same} AND u.id::text = ANY(%(ids)s::text[]))"
         soft = [
             one
             for one in catalog.soft_columns(self._session, self._catalog, self._registry.references)
@@ -137,10 +176,9 @@ class _Rows:
         if len(soft) == 1:
             found = softref.is_user("u", f"t.{soft[0].column.quoted}", soft[0].reference.holds)
             where = f" AND ({soft[0].reference.where})" if soft[0].reference.where else ""
-            return (
-                f"EXISTS (SELECT FROM {self._users.sql} AS u WHERE {found} AND u.id::text = ANY(%(ids)s::text[]))"
-                + where.replace("%", "%%")
-            )
+            # The profile itself may be in another shard.
+            people = "SELECT p.id::uuid, p.email FROM unnest(%(ids)s::text[], %(emails)s::text[]) AS p(id, email)"
+            return f"EXISTS (SELECT FROM ({people}) AS u WHERE {found})" + where.replace("%", "%%")
         raise RefusedError(
             f"whose the rows of {table.name} are is not known: {'several columns' if keys or soft else 'no column'}"
             " could say it",

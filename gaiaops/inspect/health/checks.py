@@ -55,7 +55,8 @@ class Measured(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """A check of one environment, judged; `replica` is not 0 where it is about that one of its replicas."""
+    """A check of one environment (or ENV/SHARD), judged; `replica` is not 0 where it is about that one of its
+    replicas."""
 
     environment: str
     server: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
 
@@ -129,8 +129,8 @@ def run(registry: Registry, chosen: Sequence[Environment]) -> Report:
 def _connecting(env: Environment) -> int:
     """How long it may take until an environment's servers answer at all, in milliseconds."""
     connecting = min(env.timeouts.connect, probes.CONNECT_MS)
-    every = (env.tunnel, env.redis_tunnel, *(replica.tunnel for replica in env.replicas))
-    ways = [way for way in every if way is not None]
+    databases = (way for one in env.databases for way in (one.tunnel, *(replica.tunnel for replica in one.replicas)))
+    ways = [way for way in (env.redis_tunnel, *databases) if way is not None]
     return connecting + max((way.patience(env.timeouts.connect) for way in ways), default=0)
 
 
@@ -139,19 +139,28 @@ def _parts(registry: Registry, chosen: Sequence[Environment]) -> list[_Part]:
     timeout = registry.health.timeout
     for env in chosen:
         specs = limits.of_environment(registry, env)
-        mine = [spec for spec in specs if spec.server == "postgres"]
-        primary: Future[Primary | None] = Future()
-        parts.append(_Part(env.name, mine, partial(_postgres, env=env, timeout=timeout, primary=primary)))
+        servers = [part for database in env.databases for part in _of_database(database, specs, timeout)]
         if env.redis is not None:
             mine = [spec for spec in specs if spec.server == "redis"]
-            parts.append(_Part(env.name, mine, partial(_redis, env=env, timeout=timeout)))
-        for number in range(1, len(env.replicas) + 1):
-            work = partial(_replica, env=env, number=number, timeout=timeout, primary=primary)
-            parts.append(_Part(env.name, checks.on_replica(specs), work, number))
+            # Beside the environment's own PostgreSQL; shards have names of their own.
+            servers.insert(
+                len(servers) if env.shards else 1, _Part(env.name, mine, partial(_redis, env=env, timeout=timeout))
+            )
+        parts += servers
     if registry.supabase is not None:
         mine = [spec for spec in limits.of_environment(registry, None) if spec.server == "auth"]
         parts.append(_Part(SHARED, mine, partial(_auth, registry=registry)))
     return [part for part in parts if part.specs]
+
+
+def _of_database(env: Environment, specs: Sequence[Spec], timeout: int) -> Iterator[_Part]:
+    """A database, and each of its replicas."""
+    mine = [spec for spec in specs if spec.server == "postgres"]
+    primary: Future[Primary | None] = Future()
+    yield _Part(env.name, mine, partial(_postgres, env=env, timeout=timeout, primary=primary))
+    for number in range(1, len(env.replicas) + 1):
+        work = partial(_replica, env=env, number=number, timeout=timeout, primary=primary)
+        yield _Part(env.name, checks.on_replica(specs), work, number)
 
 
 def _postgres(part: _Part, env: Environment, timeout: int, primary: Future[Primary | None]) -> None:
