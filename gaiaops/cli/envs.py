@@ -37,7 +37,7 @@ def command(context: base.Context, /, env: str | None, check: bool, as_json: boo
     registry = context.registry()
     chosen = registry.environments if env in (None, "all") else (registry.environment(str(env)),)
     if check:
-        _check(registry, chosen, as_json, with_supabase=env is None)
+        _check(registry, chosen, as_json, with_supabase=env is None, program=context.program)
     elif as_json:
         from gaiaops.output import report
 
@@ -157,19 +157,23 @@ def _document(env: Environment) -> dict[str, Any]:
     }
 
 
-def _check(registry: Registry, chosen: Iterable[Environment], as_json: bool, *, with_supabase: bool) -> None:
+def _check(
+    registry: Registry, chosen: Iterable[Environment], as_json: bool, *, with_supabase: bool, program: str
+) -> None:
     from gaiaops.output import report
     from gaiaops.overview import check
 
+    chosen = tuple(chosen)
+    width = max(12, *(len(database.name) for env in chosen for database in env.databases))
     results = []
-    for result in check.everything(registry, tuple(chosen), with_supabase=with_supabase):
+    for result in check.everything(registry, chosen, with_supabase=with_supabase):
         results.append(result)
         if not as_json:
             broken = f"FAILED {result.error.message}" if result.error else ""
             state = broken or "  ".join(filter(None, (f"ok    {report.latency(result.latency_ms)}", result.note)))
-            click.echo(f" {result.environment:<12} {result.server:<9} {state}")
+            click.echo(f" {result.environment:<{width}} {result.server:<9} {state}")
             if result.error is not None and result.error.hint:
-                base.notice(f"hint: {result.error.hint}")
+                base.notice(f"hint: {result.error.next_step(program)}")
     if as_json:
         rows = [
             {

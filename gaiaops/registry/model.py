@@ -125,6 +125,17 @@ class Environment(msgspec.Struct, frozen=True):
         return None if self.redis is None else _within(self, self.redis, REDIS_SCHEMES, self.redis_tunnel)
 
 
+    def needed_redis_url(self) -> Url:
+        """As redis_url. Raises UsageError where none is declared, too."""
+        url = self.redis_url()
+        if url is None:
+            hint = f'add redis = "redis://…" to [environments.{self.name}]'
+            if self.shard:
+                hint = f"its shards share the one of {self.whole}: name {self.whole}"
+            raise UsageError(f"{self.name} has no redis in the registry", hint=hint, environment=self.name)
+        return url
+
+
 def _within(env: Environment, setting: Setting, schemes: tuple[str, ...], tunnel: Tunnel | None) -> Url:
     try:
         url = setting.url(schemes, tunnel)
@@ -135,11 +146,18 @@ def _within(env: Environment, setting: Setting, schemes: tuple[str, ...], tunnel
 
 
 class Supabase(msgspec.Struct, frozen=True):
-    """The shared Supabase project; `database` gives SQL access to auth.users where it is known."""
+    """The shared Supabase project; `database` gives SQL access to auth.users where it is known, `tunnel` is the way
+    there."""
 
     url: Setting
     service_key: Setting
     database: Setting | None
+    tunnel: Tunnel | None = None
+
+    def database_url(self) -> Url | None:
+        """The connection string of its PostgreSQL, None where none is declared. Raises UsageError where a secret is
+        missing."""
+        return None if self.database is None else self.database.url(POSTGRES_SCHEMES, self.tunnel)
 
 
 class TableGroup(msgspec.Struct, frozen=True):

@@ -272,7 +272,7 @@ class TestFailures:
         cases = (
             (f"redis://127.0.0.1:{free_port()}/0", 3, "connection refused"),
             ("redis://no-such-host.invalid:6379/0", 3, "unknown host name"),
-            (None, 2, "the registry has no redis for this environment"),
+            (None, 2, "dev has no redis in the registry"),
             ("redis://127.0.0.1:6379/sessions", 2, "is no database of Redis"),
         )
         for url, code, said in cases:

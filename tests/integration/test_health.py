@@ -210,6 +210,8 @@ def test_a_full_connection_table(fresh_url: str, tmp_path: Path) -> None:
         assert "by state: idle" in "\n".join(found.details)
     name = urlsplit(fresh_url).path[1:]
     with psycopg.connect(fresh_url, autocommit=True) as first:
+        others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        assert soon(lambda: first.execute(others).fetchone() == (0,))  # the last of those above are still going
         first.execute(f"ALTER DATABASE {name} CONNECTION LIMIT 2".encode())
         found = health(tmp_path, fresh_url)["connections"]
         assert (found.verdict, found.text) == (Verdict.CRITICAL, f"2 of 2 of database {name}")

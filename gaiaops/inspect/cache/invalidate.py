@@ -16,7 +16,7 @@ from gaiaops.cache.spool import Spool
 from gaiaops.errors import RefusedError, UsageError, did_you_mean, located
 from gaiaops.inspect.cache import identity, people
 from gaiaops.inspect.cache.identity import Identity
-from gaiaops.inspect.cache.opening import opened, url_of
+from gaiaops.inspect.cache.opening import opened
 from gaiaops.registry.model import Environment, Registry
 
 SAMPLE = 10
@@ -80,7 +80,7 @@ def selected(
     nobody's, StatementError where the server takes no writes, and the error tree's errors.
     """
     check_family(registry, wanted)
-    url = url_of(env)
+    url = env.needed_redis_url()
     with located(env.name):
         person = people.person(registry, env, wanted.user) if wanted.user is not None else None
     namesakes = identity.Namesakes(registry, env)
@@ -127,7 +127,7 @@ def apply(env: Environment, selection: Selection, *, timeout_ms: int | None, hea
     Raises RefusedError where another server answers by now, LostServerError, DeadlineError and the error tree's errors.
     """
     with opened(env, timeout_ms) as lane:
-        now = identity.of(servers.read(lane), url_of(env))
+        now = identity.of(servers.read(lane), env.needed_redis_url())
         if selection.where.is_other(now):
             raise RefusedError(
                 f"the server is not the one that was shown: it was {selection.where.text}, now {now.text}",

@@ -9,21 +9,8 @@ import msgspec
 
 from gaiaops.cache.connect import connect
 from gaiaops.cache.lane import Lane
-from gaiaops.errors import UsageError, located
+from gaiaops.errors import located
 from gaiaops.registry.model import Environment, Timeouts
-from gaiaops.registry.urls import Url
-
-
-def url_of(env: Environment) -> Url:
-    """The cache's connection string. Raises UsageError where the registry has none, or a secret is missing."""
-    url = env.redis_url()
-    if url is None:
-        raise UsageError(
-            "the registry has no redis for this environment",
-            hint=f'add redis = "redis://…" to [environments.{env.name}]',
-            environment=env.name,
-        )
-    return url
 
 
 def bounds(env: Environment, timeout_ms: int | None) -> Timeouts:
@@ -35,7 +22,7 @@ def bounds(env: Environment, timeout_ms: int | None) -> Timeouts:
 @contextmanager
 def opened(env: Environment, timeout_ms: int | None) -> Iterator[Lane]:
     """A connection to the environment's Redis, closed at the end. Raises the error tree's errors, with its name."""
-    with located(env.name), connect(url_of(env), bounds(env, timeout_ms)) as client:
+    with located(env.name), connect(env.needed_redis_url(), bounds(env, timeout_ms)) as client:
         yield Lane(client)
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from gaiaops.cache import server as servers
 from gaiaops.cache import survey as surveys
-from gaiaops.inspect.cache.opening import needs, opened, url_of
+from gaiaops.inspect.cache.opening import needs, opened
 from gaiaops.registry.model import Environment, Registry
 
 _NEEDED = {
@@ -60,7 +60,7 @@ def summary(
             hear=lambda seen: hear(seen, max(seen, total)),
         )
         notices = [*needs(lane, _NEEDED), *_said(server, found)]
-        return Summary(env.name, url_of(env).masked(), server, found, tuple(notices))
+        return Summary(env.name, env.needed_redis_url().masked(), server, found, tuple(notices))
 
 
 def _said(server: servers.Server, found: surveys.Survey) -> list[str]:
