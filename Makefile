@@ -7,6 +7,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -e
 # What running needs, and what developing needs: `make demo` does not wait for linters.
 RUN := $(VENV)/run.installed
 DEV := $(VENV)/dev.installed
+SHELLS := $(VENV)/shells.installed
 G := $(BIN)/gaiaops
 # Half of the time a test waits for a server, so there is one worker more than there are cores; they take slow tests
 # from each other at the end (worksteal).
@@ -23,6 +24,14 @@ $(RUN): pyproject.toml
 
 $(DEV): $(RUN)
 	$(INSTALL) '.[sandbox,dev]'
+	@touch $@
+
+# The shells that `connect` opens, as a user has them: in an environment of their own, for iredis wants an older redis-py.
+SHELL_EXTRA = import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["shell"], sep="\n")
+$(SHELLS): $(RUN)
+	@test -x $(VENV)/shells/bin/python || $(BIN)/python -m venv $(VENV)/shells
+	$(BIN)/python -c '$(SHELL_EXTRA)' | $(VENV)/shells/bin/python -m pip install --quiet --disable-pip-version-check \
+		-r /dev/stdin 'psycopg[binary]'
 	@touch $@
 
 demo: $(RUN)
@@ -49,13 +58,13 @@ types: $(DEV)
 imports: $(DEV)
 	$(BIN)/lint-imports --no-logo
 
-unit: $(DEV)
+unit: $(DEV) $(SHELLS)
 	@tests/packages.sh
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 # The integration tests once more, on other servers: PostgreSQL's bin folder and a redis-server.
 .PHONY: others
-others: $(DEV)
+others: $(DEV) $(SHELLS)
 	GAIAOPS_SANDBOX_POSTGRES=$(POSTGRES) GAIAOPS_SANDBOX_REDIS=$(REDIS) \
 		$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests/integration tests/contract
 
@@ -64,7 +73,7 @@ bench: $(RUN)
 	$(BIN)/python -m benchmarks $(ONLY)
 
 # The rounds that are too heavy for `make test`.
-stress: $(DEV)
+stress: $(DEV) $(SHELLS)
 	@tests/packages.sh
 	GAIAOPS_TEST_STRESS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 

@@ -6,9 +6,12 @@ Every error carries one line that says what, where and why, and a hint with the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
+
+_OF_AN_ENVIRONMENT = re.compile(r"\bgaiaops((?: [a-z][a-z-]*)+) ENV\b")
 
 
 class ExitCode(IntEnum):
@@ -30,7 +33,8 @@ class GaiaopsError(Exception):
     """An error for people.
 
     `message` is one line, `detail` what may be shown under it (the line of SQL with a caret), `hint` the next
-    step, `environment` where it happened, `sqlstate` what the server called it.
+    step, `environment` where it happened, `sqlstate` what the server called it. A hint's commands say ENV where the
+    environment's name belongs, for not everybody who raises an error knows it: `next_step` fills it in.
     """
 
     code = ExitCode.FAILED
@@ -45,6 +49,18 @@ class GaiaopsError(Exception):
 
     def __str__(self) -> str:
         return f"[{self.environment}] {self.message}" if self.environment else self.message
+
+    def next_step(self, program: str = "gaiaops") -> str:
+        """The hint, as it can be copied: with the name of the environment, and with how gaiaops was called.
+
+        >>> GaiaopsError("no", hint="gaiaops envs ENV shows it", environment="dev").next_step("gaiaops --sandbox")
+        'gaiaops --sandbox envs dev shows it'
+        """
+        if not self.environment:
+            return self.hint
+        # `envs` lists the auth project with the environments.
+        name = "" if self.environment == "supabase" else f" {self.environment}"
+        return _OF_AN_ENVIRONMENT.sub(lambda found: f"{program}{found[1]}{name}", self.hint)
 
 
 class StatementError(GaiaopsError):

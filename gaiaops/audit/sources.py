@@ -12,8 +12,6 @@ from gaiaops.auth.interface import AuthSource, Cutoffs
 from gaiaops.errors import ConnectError, DeadlineError, UsageError, located
 from gaiaops.postgres.session import environment_timeouts
 from gaiaops.registry.model import Registry, Supabase, Timeouts
-from gaiaops.registry.settings import Setting
-from gaiaops.registry.urls import POSTGRES_SCHEMES
 
 SOURCES = ("auto", "sql", "api")
 _IDLE_MS = 600_000  # it waits for the environments, and for the second look
@@ -53,9 +51,9 @@ def connect(
         with located("supabase"):  # and not what the caller raises
             instead_of = ""
             opened = None
-            if wanted.source != "api" and project.database is not None:
+            if wanted.source != "api":
                 try:
-                    opened = _sql(stack, project.database, timeouts, cutoffs)
+                    opened = _sql(stack, project, timeouts, cutoffs)
                 except (ConnectError, DeadlineError, UsageError) as error:
                     if wanted.source == "sql":
                         raise
@@ -65,9 +63,12 @@ def connect(
         yield opened
 
 
-def _sql(stack: ExitStack, database: Setting, timeouts: Timeouts, cutoffs: Cutoffs) -> Opened:
+def _sql(stack: ExitStack, project: Supabase, timeouts: Timeouts, cutoffs: Cutoffs) -> Opened | None:
+    url = project.database_url()
+    if url is None:
+        return None
     patient = msgspec.structs.replace(timeouts, idle=_IDLE_MS)
-    return Opened(stack.enter_context(sql_source.connect(database.url(POSTGRES_SCHEMES), patient, cutoffs)))
+    return Opened(stack.enter_context(sql_source.connect(url, patient, cutoffs)))
 
 
 def _api(  # noqa: PLR0913, PLR0917 - connect's own, handed on

@@ -14,6 +14,7 @@ from gaiaops.auth.interface import AuthCount, Cutoffs
 from gaiaops.auth.pages import Reader
 from gaiaops.auth.requests import FailedError, Requests
 from gaiaops.errors import ConnectError
+from gaiaops.registry import trust
 from gaiaops.registry.model import Timeouts
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ def client(url: str, service_key: str, read_ms: int, connect_ms: int) -> Iterato
 
     if not (service_key.isascii() and service_key.isprintable()):
         raise ConnectError("the service key has characters that no key has", hint="check supabase.service_key")
+    trust.tell_auth(url)
     timeout = httpx.Timeout(read_ms / 1000 or None, connect=connect_ms / 1000)
     try:
         with httpx.Client(

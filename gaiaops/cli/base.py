@@ -53,6 +53,17 @@ class Context:
             trust.listen(warn)
         return self._registry
 
+    @property
+    def program(self) -> str:
+        """How gaiaops was called, so that a command that is copied leads to the same servers."""
+        if self.sandbox:
+            return f"{PROGRAM} --sandbox"
+        if self.registry_file:
+            import shlex
+
+            return f"{PROGRAM} --registry {shlex.quote(self.registry_file)}"
+        return PROGRAM
+
     def traceback(self, error: BaseException) -> str:
         """The traceback for --debug, without the registry's secrets."""
         from gaiaops.registry import redact
@@ -75,14 +86,17 @@ def warn(text: str) -> None:
     notice(f"{PROGRAM}: warning: {text}")
 
 
-def show_error(error: GaiaopsError, *, color: bool = False) -> None:
-    """The line, what belongs under it, and the hint."""
+def show_error(error: GaiaopsError, *, color: bool = False, context: Context | None = None) -> None:
+    """The line, what belongs under it, and the hint; `context` is the running command's where none is given."""
+    if context is None:
+        running = click.get_current_context(silent=True)
+        context = running.find_object(Context) if running else None
     head = click.style(f"{PROGRAM}: error:", fg="red", bold=True) if color else f"{PROGRAM}: error:"
     click.echo(f"{head} {error}", err=True, color=color)
     if error.detail:
         click.echo(error.detail, err=True)
     if error.hint:
-        click.echo(f"hint: {error.hint}", err=True)
+        click.echo(f"hint: {error.next_step(context.program if context else PROGRAM)}", err=True)
 
 
 def check_confirmable(env: Environment, given: str | None) -> None:
@@ -168,7 +182,7 @@ def _code_of(error: Exception, context: Context) -> int:
     elif isinstance(error, GaiaopsError):
         if context.debug:
             notice(context.traceback(error))
-        show_error(error, color=context.colored(sys.stderr))
+        show_error(error, color=context.colored(sys.stderr), context=context)
         code = error.code
     elif isinstance(error, BrokenPipeError):  # `| head`
         _silence()

@@ -24,12 +24,16 @@ if TYPE_CHECKING:
     from gaiaops.tunnels import Place
 
 
+_POSTGRES, _REDIS = ("pgcli", "psql"), ("iredis", "redis-cli")
+
+
 @click.command("connect")
 @click.argument("env", type=ENVIRONMENT)
 @click.option("--write", is_flag=True, help="Open it read-write; a protected environment asks for its name.")
 @click.option("--confirm", metavar="ENV", help="Confirm --write on a protected environment off a terminal.")
-@click.option("--redis", is_flag=True, help="Open redis-cli on the environment's Redis; it can change data.")
-@click.option("--shell", type=click.Choice(["psql", "pgcli"]), help="Which shell.  [default: pgcli, else psql]")
+@click.option("--redis", is_flag=True, help="Open iredis, else redis-cli, on the environment's Redis.")
+@click.option("--shell", type=click.Choice([*_POSTGRES, *_REDIS]), metavar="NAME",
+              help="pgcli, psql, iredis or redis-cli.  [default: the first that is installed]")  # fmt: skip
 @replicas.option
 @click.pass_obj
 def command(
@@ -42,9 +46,10 @@ def command(
     shell: str | None,
     replica: bool | None,
 ) -> int:
-    """Open a shell on ENV: pgcli, else psql; read-only unless --write.
+    """Open a shell on ENV: pgcli, else psql; with --redis iredis, else redis-cli.
 
-    The prompt names the environment, in red where it is protected. Your ~/.psqlrc is honoured.
+    It is read-only unless --write. The prompt names the environment and says which, in red where it is protected. Your
+    own ~/.psqlrc and the like are honoured.
 
     \b
     Examples:
@@ -60,25 +65,51 @@ def command(
             replica,
             "a Redis has no replicas here" if redis else "a read-write shell is for the primary, not for a replica",
         )
+    if shell is not None and (shell in _REDIS) is not redis:
+        raise UsageError(
+            f"{shell} is a shell for {'Redis' if shell in _REDIS else 'PostgreSQL'}",
+            hint=f"gaiaops connect {env} {'--redis ' if shell in _REDIS else ''}--shell {shell}",
+        )
     environment = context.registry().environment(env)
     if redis:
-        if environment.protected:
-            base.confirm(environment, confirm, f"redis-cli on {environment.name} has no read-only mode.")
-        return _open(
-            environment, environment.redis_url(), lambda place: shells.redis_shell(environment, os.environ, place)
-        )
+        return _on_redis(environment, write, confirm, shell)
     if write and environment.protected:
         base.confirm(environment, confirm, f"A read-write shell on {environment.name}.")
     if not write:
         environment = replicas.source(context, [environment], replica).of(environment)
     access = read_only.Access.WRITE if write else read_only.reading(environment)
-    if environment.protected:
-        base.warn(f"{environment.name} is protected; this shell is {'READ-WRITE' if write else 'read-only'}")
+    _say_what_it_is(environment, write)
     return _open(
         environment,
         environment.postgres_url(),
         lambda place: shells.postgres_shell(environment, access, wanted=shell, variables=os.environ, place=place),
     )
+
+
+def _on_redis(env: Environment, write: bool, confirm: str | None, wanted: str | None) -> int:
+    """Runs a shell on the environment's Redis; gives its exit status."""
+    from gaiaops import tunnels
+    from gaiaops.cache.relay import relay
+    from gaiaops.query import redis_shell as shells
+
+    url, program = env.needed_redis_url(), shells.find(wanted)
+    if write and env.protected:
+        base.confirm(env, confirm, f"A read-write shell on the Redis of {env.name}.")
+    refusal = f"does not get through: this shell is read-only (gaiaops connect {env.name} --redis --write)"
+    with (
+        located(env.name),
+        relay(url, env.timeouts, shells.socket_name(env, write), "" if write else refusal) as socket,
+    ):
+        _say_what_it_is(env, write)
+        status = _run(shells.redis_shell(program, env, socket, write=write, variables=os.environ))
+        if died := tunnels.death(url):
+            base.warn(f"[{env.name}] the tunnel died: {died}")
+    return status
+
+
+def _say_what_it_is(env: Environment, write: bool) -> None:
+    if env.protected:
+        base.warn(f"{env.name} is protected; this shell is {'READ-WRITE' if write else 'read-only'}")
 
 
 def _open(env: Environment, url: Url | None, shell: Callable[[Place | None], Shell]) -> int:
@@ -119,7 +150,7 @@ def _run(shell: Shell) -> int:
     with _ours_to_ignore():
         try:
             variables, kept = _inheritance(shell)
-            child = subprocess.Popen([shell.program, *shell.arguments], env=variables, pass_fds=kept)
+            child = subprocess.Popen([shell.program, *shell.arguments], env=variables, pass_fds=kept, cwd=shell.folder)
         except OSError as error:
             raise _cannot_run(shell, error) from None
         try:

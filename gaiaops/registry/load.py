@@ -215,10 +215,13 @@ class Reader:
 
     def supabase(self, raw: object) -> Supabase:
         spec = self.convert(raw, "supabase", SupabaseSpec)
+        if spec.tunnel is not None and spec.database is None:
+            raise self.fail("supabase.tunnel", "there is no database to reach through it")
         return Supabase(
             url=self.setting(spec.url, "supabase.url"),
             service_key=self.setting(spec.service_key, "supabase.service_key"),
             database=None if spec.database is None else self.setting(spec.database, "supabase.database"),
+            tunnel=self.tunnel(spec.tunnel, "supabase.tunnel"),
         )
 
     def reference(self, name: str, raw: object) -> Reference:

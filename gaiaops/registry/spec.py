@@ -62,11 +62,12 @@ class EnvironmentSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class SupabaseSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """The `[supabase]` table: the one project that all environments share."""
+    """The `[supabase]` table: the one project that all environments share; `tunnel` leads to its database."""
 
     url: Text
     service_key: Text
     database: Text | None = None
+    tunnel: dict[str, Any] | None = None
 
 
 class TableGroupSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

@@ -38,6 +38,11 @@ def listen(how: Callable[[str], None]) -> None:
     _tell.how, _tell.told = how, set()
 
 
+def tell(text: str) -> None:
+    """Tells, once a run, what somebody who trusts a server's answers should know of it."""
+    _tell(text)
+
+
 def tell_postgres(url: Url, hosts: Iterable[str], sslmode: str) -> None:
     """Tells of a PostgreSQL, where there is something to tell: `hosts` are all that libpq may connect to."""
     if url.protected:
@@ -50,6 +55,12 @@ def tell_redis(url: Url) -> None:
     if url.protected:
         why = redis(url)
         _tell(f"[{url.protected}] {why}" if why else "")
+
+
+def tell_auth(address: str) -> None:
+    """Tells of a Supabase project, whose key opens every account of every environment."""
+    why = auth(address)
+    _tell(f"[supabase] {why}" if why else "")
 
 
 def postgres(url: Url, hosts: Iterable[str], sslmode: str) -> str:
@@ -82,6 +93,25 @@ def redis(url: Url) -> str:
             " write ssl_ca_certs=FILE (the CA's file) instead"
         )
     return ""
+
+
+def auth(address: str) -> str:
+    """As `postgres`, for the address of a Supabase project.
+
+    >>> auth("http://user:secret@auth.internal:9999/x")
+    'the service key travels in the clear (auth.internal:9999): write https://… in supabase.url'
+    >>> auth("https://auth.internal"), auth("http://127.0.0.1:54321"), auth("http://[bad")
+    ('', '', '')
+    """
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(address.strip())
+    except ValueError:  # who connects says so
+        return ""
+    if parts.scheme != "http" or is_near(parts.hostname or ""):
+        return ""
+    return f"the service key travels in the clear ({parts.netloc.rpartition('@')[2]}): write https://… in supabase.url"
 
 
 def is_near(host: str) -> bool:

@@ -362,7 +362,7 @@ class TestProcesses:
                     "--redis",
                     "--confirm",
                     "production",
-                    stdin="PING\nBLPOP nothing 0.3\n",
+                    stdin="PING\nXREAD BLOCK 300 STREAMS nothing $\n",
                 ),
             ]
             completing = {"COMP_WORDS": "gaiaops query pro", "COMP_CWORD": "2", "GAIAOPS_REGISTRY": str(world.file)}
@@ -379,7 +379,7 @@ class TestProcesses:
         world.write()
         for words, prompt, asked, history in (
             (("production", "--shell", "psql"), "read-only .*#", "\\conninfo", ".psql_history"),
-            (("production", "--redis", "--confirm", "production"), "127.0.0.1:.*>", "PING", ".rediscli_history"),
+            (("production", "--redis", "--shell", "redis-cli"), "production read-only>", "PING", ".rediscli_history"),
         ):
             child = pexpect.spawn(
                 sys.executable, ["-m", "gaiaops", "--registry", str(world.file), "connect", *words],

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 import pytest
 
 from gaiaops.postgres import tls
-from tests.conftest import GAIAOPS, Run, clean_variables
+from tests.conftest import GAIAOPS, Command, Run, Sandbox, clean_variables
 from tests.integration.redis_kit import Cache, answering, free_port, server, tls_in_front
 from tests.integration.tls_kit import PASSWORD, Authority, TlsServer, encrypted, tls_server
 
@@ -215,24 +215,28 @@ def test_psql_gets_all_of_it(here: TlsServer, tmp_path: Path) -> None:
     assert run.code == 0 and " t\n" in run.out, run.err
 
 
-def test_redis_cli_gets_all_of_it(tmp_path: Path) -> None:
-    """A program in redis-cli's place says what it was given: neither wheel nor every distribution's has TLS."""
-    (tmp_path / "redis-cli").write_text('#!/bin/sh\necho "  --tls"; echo "$@ $REDISCLI_AUTH"\n', encoding="utf-8")
-    (tmp_path / "redis-cli").chmod(0o755)
-    file = tmp_path / "environments.toml"
-    options = "ssl_ca_certs=/ca.pem&ssl_certfile=/me.pem&ssl_keyfile=/me.key&ssl_cert_reqs=none"
-    file.write_text(
-        f'[environments.dev]\npostgres = "postgresql://h/d"\nredis = "rediss://me:s3cret@cache:6380/2?{options}"\n',
-        encoding="utf-8",
-    )
-    run = connect(tmp_path, file, "dev", "--redis", stdin="", PATH=f"{tmp_path}:/usr/bin:/bin")
-    assert run.out.splitlines()[-1] == (
-        "-h cache -p 6380 --tls --sni cache --cacert /ca.pem --cert /me.pem --key /me.key --insecure"
-        " -n 2 --user me s3cret"
-    )
-    (tmp_path / "redis-cli").write_text("#!/bin/sh\necho Usage\n", encoding="utf-8")
-    run = connect(tmp_path, file, "dev", "--redis", stdin="", PATH=f"{tmp_path}:/usr/bin:/bin")
-    assert run.code == 2 and "has no TLS" in run.err and "hint: apt install redis-tools" in run.err
+def test_a_shell_on_redis_goes_through_our_own_tls(tmp_path: Path) -> None:
+    """redis-cli of the wheel has none, and no redis-cli checks the host name."""
+    file, authority = tmp_path / "environments.toml", Authority(tmp_path)
+    with (
+        server(tmp_path, password="s3cret") as running,
+        tls_in_front(running.port, *authority.sign("good", "localhost")) as port,
+    ):
+        running.client().set("big", "x" * 3_000_000)
+
+        def register(host: str) -> None:
+            redis = f"rediss://:s3cret@{host}:{port}/0?ssl_ca_certs={authority.root}"
+            file.write_text(f'[environments.dev]\npostgres = "postgresql://h/d"\nredis = "{redis}"\n', encoding="utf-8")
+
+        register("localhost")
+        run = connect(tmp_path, file, "dev", "--redis", "--shell", "redis-cli", stdin="GET big\nPING\nDEL big\n")
+        assert run.code == 0, run.err
+        big, pong, refused = run.out.split()[:3]
+        assert (big == "x" * 3_000_000, pong, refused) == (True, "PONG", "READONLY")
+        register("127.0.0.1")
+        run = connect(tmp_path, file, "dev", "--redis", "--shell", "redis-cli", stdin="PING\n")
+        assert (run.code, run.out) == (3, "")
+        assert "[dev] Redis: TLS failed: the certificate is for another host name" in run.err, run.err
 
 
 class TestWarning:
@@ -321,6 +325,17 @@ class TestWarning:
                     assert run.code == 0 and ("ssl_cert_reqs=none): write" in run.err) is warned, run.err
             self.register(cli, "postgresql://h/d", redis=f"redis://127.0.0.1:{port}/0")
             assert "warning" not in cli("production", command="cache").err
+
+
+def test_a_service_key_in_the_clear(sandbox: Sandbox, gaiaops: Command, tmp_path: Path) -> None:
+    """Of whatever environments there are: the key is one for all."""
+    file, text = tmp_path / "environments.toml", sandbox.layout.registry.read_text(encoding="utf-8")
+    port = sandbox.state.auth_port
+    file.write_text(text.replace(f"http://127.0.0.1:{port}", f"http://0.0.0.0:{port}"), encoding="utf-8")
+    run = gaiaops("envs", "--check", registry=file)
+    said = f"[supabase] the service key travels in the clear (0.0.0.0:{port}): write https://… in supabase.url"
+    assert (run.code, run.err) == (0, f"gaiaops: warning: {said}\n")
+    assert gaiaops("envs", "--check", registry=sandbox.layout.registry).err == ""
 
 
 def test_an_address_that_nobody_listens_at(ask: Ask) -> None:

@@ -25,6 +25,7 @@ import pytest
 from gaiaops.errors import ConnectError
 from gaiaops.registry.tunnels import Fly
 from gaiaops.registry.urls import POSTGRES_SCHEMES, Url, parse_url
+from gaiaops.sandbox.layout import AUTH_DATABASE
 from gaiaops.tunnels.run import Tunnels
 from tests.conftest import GAIAOPS, Command, Run, Sandbox
 from tests.integration.tunnel_kit import Programs, is_running, tree
@@ -357,6 +358,25 @@ def test_all_environments_each_with_a_tunnel_of_its_own(world: World) -> None:
     assert run.code == 0, run.err
     assert sorted(run.out.splitlines()[1:]) == sorted(f"{name},llm_platform_{name}" for name in names)
     assert sorted(one["arguments"][-1] for one in world.programs.started()) == sorted(f"gaia-db-{n}" for n in names)
+
+
+def test_the_auth_project_s_database_through_a_tunnel(world: World) -> None:
+    supabase = (
+        '[supabase]\nurl = "http://127.0.0.1:1"\nservice_key = "nobody asks"\n'
+        f'database = "postgresql://{world.login}@db.supabase.internal:5432/{AUTH_DATABASE}"\n'
+        f'tunnel = {{ docker = "db" }}\n'
+    )
+    world.registry(supabase, dev=f'{{ fly = "{APP}" }}')
+    run = world("view", "supabase")
+    assert (run.code, "|       1200" in run.out) == (0, True), run
+    run = world("audit", "dev", "--source", "sql", "--fail-on", "never")
+    assert run.code == 0, run.err
+    run = world("envs", "--check")
+    assert " supabase     postgres  ok" in run.out, run
+    world.file.write_text(world.file.read_text().replace('docker = "db"', 'fly = "nobody"'), encoding="utf-8")
+    run = world("view", "supabase")
+    assert run.code == 3
+    assert "[supabase] tunnel failed" in run.err and "(db.supabase.internal:5432 through fly nobody)" in run.err
 
 
 def test_redis_through_a_tunnel(world: World) -> None:

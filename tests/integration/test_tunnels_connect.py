@@ -6,21 +6,20 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import pexpect
 import psutil
 import pytest
 
 from tests.conftest import GAIAOPS, Sandbox
 from tests.integration.tunnel_kit import Programs
+from tests.terminal import Terminal
 
 FAR = "gaia-db-dev.internal:5432"
 PROMPT = "dev read-only llm_platform_dev=# "
-Open = Callable[..., pexpect.spawn]
+Open = Callable[..., Terminal]
 
 
 @pytest.fixture
@@ -50,25 +49,15 @@ def _urls(sandbox: Sandbox) -> dict[str, str]:
 
 @pytest.fixture
 def open_shell(registry: Path, variables: dict[str, str]) -> Iterator[Open]:
-    opened: list[pexpect.spawn] = []
+    opened: list[Terminal] = []
 
-    def spawn(*arguments: str) -> pexpect.spawn:
-        command = ["-m", "gaiaops", "--registry", str(registry), "connect", "dev", *arguments]
-        child = pexpect.spawn(
-            sys.executable, command, env=variables, encoding="utf-8", timeout=30, dimensions=(24, 80)
-        )  # fmt: skip
-        opened.append(child)
-        return child
+    def spawn(*arguments: str) -> Terminal:
+        opened.append(Terminal(registry, "dev", *arguments, variables=variables))
+        return opened[-1]
 
     yield spawn
     for child in opened:
         child.close(force=True)
-
-
-def _ended(child: pexpect.spawn) -> int | None:
-    child.expect(pexpect.EOF)
-    child.close()
-    return child.exitstatus
 
 
 def test_ctrl_c_is_the_shells_own_and_the_tunnel_stays(open_shell: Open, programs: Programs) -> None:
@@ -85,7 +74,7 @@ def test_ctrl_c_is_the_shells_own_and_the_tunnel_stays(open_shell: Open, program
     child.expect("42")
     assert len(programs.running()) == 1
     child.sendline("\\q")
-    assert _ended(child) == 0
+    assert child.left() == 0
     assert programs.gone()
 
 
@@ -95,7 +84,7 @@ def test_the_tunnel_dies_under_the_shell(open_shell: Open, programs: Programs) -
     programs.kill()
     child.sendline("\\q")
     child.expect_exact("warning: [dev] the tunnel died: fly ended by signal 9")
-    assert _ended(child) == 0
+    assert child.left() == 0
 
 
 def test_sigterm_ends_the_shell_and_the_tunnel(open_shell: Open, programs: Programs) -> None:
@@ -104,7 +93,7 @@ def test_sigterm_ends_the_shell_and_the_tunnel(open_shell: Open, programs: Progr
     shells = [one for one in psutil.Process(child.pid).children() if "psql" in one.name()]
     assert len(shells) == 1
     os.kill(child.pid, signal.SIGTERM)
-    assert _ended(child) == 130
+    assert child.left() == 130
     assert not shells[0].is_running()
     assert programs.gone()
 
@@ -121,10 +110,10 @@ def test_the_shells_exit_status_is_ours(registry: Path, variables: dict[str, str
 
 
 def test_redis_cli(open_shell: Open, programs: Programs) -> None:
-    child = open_shell("--redis")
-    child.expect(r"127\.0\.0\.1:\d+> ")
+    child = open_shell("--redis", "--shell", "redis-cli")
+    child.expect("redis dev read-only> ")
     child.send("DBSIZE\r")
     child.expect(r"\(integer\) \d+")
     child.send("QUIT\r")
-    assert _ended(child) == 0
+    assert child.left() == 0
     assert programs.gone()

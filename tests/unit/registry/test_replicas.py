@@ -79,6 +79,7 @@ def test_the_environment_as_it_is_read_from_a_replica(tmp_path: Path) -> None:
     assert (one.postgres_url().replica, other.postgres_url().replica, other.replica) == (1, 2, 2)
     assert (one.name, one.protected, one.timeouts) == (env.name, True, env.timeouts)
     assert (env.postgres_url().pooler, one.postgres_url().pooler) == ("none", "")
+    assert one.postgres_url().protected == env.name, "so that it is warned of where TLS does not verify it"
 
 
 def test_which_way_leads_to_it(tmp_path: Path) -> None:

@@ -104,6 +104,19 @@ def test_redis_has_a_tunnel_of_its_own(tmp_path: Path) -> None:
         load(tmp_path, '{ fly = "gaia-redis-dev" }', key="redis_tunnel")
 
 
+def test_the_way_to_the_auth_project_s_database(tmp_path: Path) -> None:
+    file = tmp_path / "environments.toml"
+    text = '[environments.dev]\npostgres = "postgresql://h/d"\n[supabase]\nurl = "https://s"\nservice_key = "k"\n'
+    way = 'tunnel = { ssh = "gate" }\n'
+    file.write_text(f'{text}database = "postgresql://u:p@db/postgres"\n{way}', encoding="utf-8")
+    project = registry.load(str(file)).supabase
+    assert project is not None and (url := project.database_url()) is not None
+    assert url.address == "db through ssh gate"
+    file.write_text(text + way, encoding="utf-8")
+    with pytest.raises(UsageError, match=r"supabase\.tunnel: there is no database to reach through it"):
+        registry.load(str(file))
+
+
 def test_a_tunnel_leads_to_one_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "environments.toml"
     text = '[environments.dev]\npostgres = "{}"\ntunnel = {{ fly = "a" }}'
