@@ -24,30 +24,40 @@ from gaiaops.cli.main import cli
 AT_START = ("PYTHON", "LC_", "LANG")
 
 
+class Forked:
+    """A command line that runs in a fork. Streams are pipes, but for what is given on standard input."""
+
+    def __init__(self, arguments: Sequence[str], stdin: bytes, folder: Path, variables: Mapping[str, str]) -> None:
+        self.arguments = list(arguments)
+        with tempfile.TemporaryFile() as given:
+            given.write(stdin)
+            given.seek(0)
+            (self._out, out_end), (self._err, err_end) = os.pipe(), os.pipe()
+            self.pid = os.fork()
+            if self.pid == 0:
+                _become(arguments, folder, variables, (given.fileno(), out_end, err_end))
+        os.close(out_end)
+        os.close(err_end)
+
+    def ended(self, timeout: float) -> tuple[int, bytes, bytes]:
+        """(exit code, standard output, standard error). Raises subprocess.TimeoutExpired after so many seconds."""
+        try:
+            said = _heard((self._out, self._err), time.monotonic() + timeout)
+        except TimeoutError:
+            os.kill(self.pid, signal.SIGKILL)
+            raise subprocess.TimeoutExpired(self.arguments, timeout) from None
+        finally:
+            _, status = os.waitpid(self.pid, 0)
+            os.close(self._out)
+            os.close(self._err)
+        return os.waitstatus_to_exitcode(status), said[0], said[1]
+
+
 def forked(
     arguments: Sequence[str], stdin: bytes, timeout: float, folder: Path, variables: Mapping[str, str]
 ) -> tuple[int, bytes, bytes]:
-    """(exit code, standard output, standard error), which are pipes. Raises subprocess.TimeoutExpired after `timeout`
-    seconds."""
-    with tempfile.TemporaryFile() as given:
-        given.write(stdin)
-        given.seek(0)
-        (out, out_end), (err, err_end) = os.pipe(), os.pipe()
-        child = os.fork()
-        if child == 0:
-            _become(arguments, folder, variables, (given.fileno(), out_end, err_end))
-        os.close(out_end)
-        os.close(err_end)
-        try:
-            said = _heard((out, err), time.monotonic() + timeout)
-        except TimeoutError:
-            os.kill(child, signal.SIGKILL)
-            raise subprocess.TimeoutExpired(list(arguments), timeout) from None
-        finally:
-            _, status = os.waitpid(child, 0)
-            os.close(out)
-            os.close(err)
-        return os.waitstatus_to_exitcode(status), said[0], said[1]
+    """As `Forked`, waited for."""
+    return Forked(arguments, stdin, folder, variables).ended(timeout)
 
 
 def as_new() -> None:
@@ -76,6 +86,7 @@ def _become(arguments: Sequence[str], folder: Path, variables: Mapping[str, str]
         gc.freeze()  # what the tests hold is not walked again and again
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
+        os.closerange(3, 1 << 16)  # a connection of the tests' own is closed when they close it, not when we end
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
         sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115

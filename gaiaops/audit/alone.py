@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import TYPE_CHECKING, LiteralString, TypeVar
 
 from gaiaops.audit import dangling, stale
 from gaiaops.audit.kinds import Finding
 from gaiaops.audit.pile import Pile
-from gaiaops.audit.side import Side
+from gaiaops.audit.side import Database, Side
 from gaiaops.cache.templates import parse
 from gaiaops.errors import GaiaopsError
-from gaiaops.postgres import catalog
-from gaiaops.postgres.softref import SoftColumn
 from gaiaops.registry.model import Registry
 
 if TYPE_CHECKING:
@@ -28,19 +26,19 @@ class Alone:
     def __init__(self, registry: Registry, side: Side, kinds: Collection[str]) -> None:
         self._registry = registry
         self._side = side
-        self._soft: list[SoftColumn] = []
+        self._soft: list[dangling.Declared] = []
         if "dangling-reference" in kinds:
-            self._soft = dangling.columns(side.session, catalog.read(side.session), registry.references)
+            self._soft = dangling.declared(side, registry.references)
         self._cache = "stale-cache" in kinds and side.env.redis is not None
         self.problems: list[str] = []
-        self._dangling = {soft.reference.name: Pile(Finding) for soft in self._soft}
+        self._dangling = {soft.name: Pile(Finding) for soft in self._soft}
         self._stale = Pile(Finding)
 
     def find(self) -> None:
         """The first look. Raises the error tree's errors."""
         for soft in self._soft:
             for finding in dangling.find(self._side, soft):
-                self._dangling[soft.reference.name].add(finding)
+                self._dangling[soft.name].add(finding)
         if self._cache and self._has_tables():
             self._ask(self._find_stale)
 
@@ -57,9 +55,8 @@ class Alone:
     def again(self) -> Iterator[Finding]:
         """The second look, in the side's new snapshot: those that are still there."""
         for soft in self._soft:
-            name = soft.reference.name
-            for batch in self._dangling[name].batches(_BATCH):
-                yield from dangling.still(self._side, soft, [f.subject.removeprefix(f"{name}=") for f in batch])
+            for batch in self._dangling[soft.name].batches(_BATCH):
+                yield from dangling.still(self._side, soft, [f.subject.removeprefix(f"{soft.name}=") for f in batch])
         if self._cache and len(self._stale):
             yield from self._ask(self._still_stale) or ()
 
@@ -70,20 +67,22 @@ class Alone:
 
     def _has_tables(self) -> bool:
         """Whether the tables are there that say which entries are stale."""
-        for table in dict.fromkeys(parse(text).table for text in self._registry.audit.access_keys):
-            if self._side.session.fetch("SELECT to_regclass(%(name)s) IS NULL", {"name": f'"{table}"'})[0][0]:
-                self._give_up(f"there is no table {table}")
+        tables = list(dict.fromkeys(parse(text).table for text in self._registry.audit.access_keys))
+        for one, missing in zip(self._side.databases, self._side.each(lambda one: _missing(one, tables)), strict=True):
+            for table in missing:
+                where = f" in {one.env.name}" if one.env.shard else ""
+                self._give_up(f"there is no table {table}{where}")
         return self._cache
 
     def _find_stale(self, client: Redis) -> None:
-        for finding in stale.find(client, self._side.session, self._registry, self._side.env.name):
+        for finding in stale.find(client, self._side, self._registry):
             self._stale.add(finding)
 
     def _still_stale(self, client: Redis) -> list[Finding]:
         found: list[Finding] = []
         for batch in self._stale.batches(_BATCH):
             keys = [finding.subject for finding in batch]
-            found += stale.still(client, self._side.session, self._registry, self._side.env.name, keys)
+            found += stale.still(client, self._side, self._registry, keys)
         return found
 
     def _ask(self, work: Callable[[Redis], T]) -> T | None:
@@ -94,7 +93,7 @@ class Alone:
         try:
             url = self._side.env.redis_url()
             assert url is not None  # noqa: S101 - asked for only where one is declared
-            with connect(url, self._side.session.timeouts) as client:
+            with connect(url, self._side.databases[0].session.timeouts) as client:
                 try:
                     return work(client)
                 except GaiaopsError as error:  # PostgreSQL's, which is the environment's end
@@ -109,3 +108,9 @@ class Alone:
     def _give_up(self, why: str) -> None:
         self._cache = False
         self.problems.append(f"{why}: what Redis holds is not known to be valid")
+
+
+def _missing(one: Database, tables: Iterable[str]) -> list[str]:
+    """Those of the tables that a database does not have."""
+    sql: LiteralString = "SELECT to_regclass(%(name)s) IS NULL"
+    return [table for table in tables if one.session.fetch(sql, {"name": f'"{table}"'})[0][0]]

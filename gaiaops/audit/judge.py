@@ -7,7 +7,7 @@ else to a single sign-on one with that address.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -17,17 +17,20 @@ from gaiaops.auth.interface import Record
 
 
 class Profile(msgspec.Struct, frozen=True, gc=False):
-    """A row of an environment's users; `young` is within the grace window."""
+    """A row of an environment's users; `young` is within the grace window, `shards` are those that have it, where the
+    environment has some."""
 
     id: str
     address: str
     young: bool
+    shards: tuple[str, ...] = ()
 
 
 class Seen(msgspec.Struct, frozen=True):
     """One profile and what was found about it. `twins` are profiles of the environment with its folded address, it
     among them; `absence` is whether a record that was not found is absent; `keys` are the beginnings of the hashes
-    of its working API keys."""
+    of its working API keys; `copies` are the profiles of several shards with its id, where their addresses differ, it
+    among them."""
 
     environment: str
     profile: Profile
@@ -36,6 +39,12 @@ class Seen(msgspec.Struct, frozen=True):
     same_address: Sequence[Record]
     absence: bool
     keys: Sequence[str] = ()
+    copies: Sequence[Profile] = ()
+
+    @property
+    def shards(self) -> tuple[str, ...]:
+        """The shards that have a profile of this id."""
+        return shards_of(self.copies) if self.copies else self.profile.shards
 
     @property
     def record(self) -> Record | None:
@@ -59,18 +68,14 @@ def of_profile(seen: Seen, homes: Homes) -> Iterator[Finding]:
         return
     if seen.locked_out and seen.keys:
         evidence = {"auth": state(seen), "working keys": str(len(seen.keys)), "hashes": ", ".join(seen.keys)}
-        yield _finding("revoked-access", seen, evidence, f"gaiaops audit {seen.environment} --fix revoked-access")
+        yield _finding("revoked-access", seen, evidence, _fix("revoked-access", seen))
     if seen.record is None:
         if seen.absence:
             yield _finding("orphan-profile", seen, {"auth": state(seen), "profile": seen.profile.address})
     else:
         yield from _of_pair(seen, seen.record)
-    settled = [twin for twin in seen.twins if not twin.young]
-    if len(settled) > 1:
-        spellings = ", ".join(f"{twin.address} ({twin.id})" for twin in sorted(settled, key=lambda t: t.id))
-        folded = seen.profile.address.casefold()
-        command = f"gaiaops whois {shlex.quote(seen.profile.address)}"
-        yield Finding("duplicate-profile", seen.environment, folded, folded, {"profiles": spellings}, command)
+    if len(seen.twins) > 1 or seen.copies:
+        yield from _duplicates(seen)
     yield from _of_address(seen, homes)
 
 
@@ -82,9 +87,38 @@ def _of_pair(seen: Seen, record: Record) -> Iterator[Finding]:
         yield _finding("id-mismatch", seen, {"auth": record.id, "profile": seen.profile.id})
     if seen.same_id is record and theirs and "d" not in record.flags and theirs != mine:
         kind = "case-drift" if theirs.casefold() == mine.casefold() else "email-drift"
-        yield _finding(kind, seen, both, f"gaiaops audit {seen.environment} --fix {kind}")
+        yield _finding(kind, seen, both, _fix(kind, seen))
     if "u" in record.flags and not {"d", "a"} & set(record.flags):
         yield _finding("unconfirmed-profile", seen, {"auth": "not confirmed", "profile": mine})
+
+
+def _duplicates(seen: Seen) -> Iterator[Finding]:
+    """Profiles of one person: equal addresses, or one id with several addresses in different shards."""
+    settled = [twin for twin in seen.twins if not twin.young]
+    folded = seen.profile.address.casefold()
+    if len(settled) > 1:
+        yield _duplicate(seen, folded, folded, settled)
+    copies = [copy for copy in seen.copies if not copy.young]
+    if len({copy.address.casefold() for copy in copies}) > 1:
+        yield _duplicate(seen, seen.profile.id, folded, copies)
+
+
+def _duplicate(seen: Seen, subject: str, address: str, profiles: Sequence[Profile]) -> Finding:
+    ordered = sorted(profiles, key=lambda one: (one.id, one.address))
+    spellings = ", ".join(f"{one.address} ({_who(seen.environment, one)})" for one in ordered)
+    command = f"gaiaops whois {shlex.quote(seen.profile.address or seen.profile.id)}"
+    evidence = {"profiles": spellings}
+    return Finding("duplicate-profile", seen.environment, subject, address, evidence, command, shards_of(profiles))
+
+
+def _who(environment: str, profile: Profile) -> str:
+    """A profile's id, and where it is in an environment with shards."""
+    return ", ".join((profile.id, *(f"{environment}/{shard}" for shard in profile.shards)))
+
+
+def shards_of(profiles: Iterable[Profile]) -> tuple[str, ...]:
+    """The shards that have one of the profiles."""
+    return tuple(dict.fromkeys(shard for profile in profiles for shard in profile.shards))
 
 
 def _of_address(seen: Seen, homes: Homes) -> Iterator[Finding]:
@@ -103,12 +137,18 @@ def _of_address(seen: Seen, homes: Homes) -> Iterator[Finding]:
         yield _finding("untagged-profile", seen, evidence)
 
 
-def of_record(
-    record: Record, present: frozenset[str], homes: Homes, readable: frozenset[str], everywhere: bool
+def of_record(  # noqa: PLR0913, PLR0917 - the record, where it is, and what is known of where it could be
+    record: Record,
+    present: frozenset[str],
+    homes: Homes,
+    readable: frozenset[str],
+    everywhere: bool,
+    sharded: Collection[str] = (),
 ) -> Iterator[Finding]:
     """What is wrong with a record that is in the environments `present`, of those that could be read.
 
-    `everywhere` is whether all environments could be: only then is somebody in none.
+    `everywhere` is whether all environments could be: only then is somebody in none. In which shard of one of the
+    `sharded` a profile belongs is nothing that a repair could know.
     """
     if not record.ordinary or "y" in record.flags or "@" not in record.address:
         return
@@ -120,7 +160,7 @@ def of_record(
             yield Finding("unprovisioned", "", record.id, record.address, evidence, whois)
     elif home and home in readable and home not in present:
         evidence = {"auth": record.address, "profiles": ", ".join(sorted(present))}
-        command = f"gaiaops audit {home} --fix missing-profile"
+        command = whois if home in sharded else f"gaiaops audit {home} --fix missing-profile"
         yield Finding("missing-profile", home, record.id, record.address, evidence, command)
 
 
@@ -134,7 +174,12 @@ def state(seen: Seen) -> str:
     return next((word for flag, word in words.items() if flag in record.flags), "there")
 
 
+def _fix(kind: str, seen: Seen) -> str:
+    """The command that repairs a finding; empty where there are shards, which --fix does not write to."""
+    return "" if seen.shards else f"gaiaops audit {seen.environment} --fix {kind}"
+
+
 def _finding(kind: str, seen: Seen, evidence: dict[str, str], command: str = "") -> Finding:
     address = seen.profile.address
     look = command or f"gaiaops whois {shlex.quote(address or seen.profile.id)}"
-    return Finding(kind, seen.environment, seen.profile.id, address, evidence, look)
+    return Finding(kind, seen.environment, seen.profile.id, address, evidence, look, seen.shards)

@@ -71,8 +71,9 @@ class Finding(msgspec.Struct, frozen=True, gc=False):
     """One thing that is wrong. `environment` is "" for what belongs to none (unprovisioned).
 
     `subject` is the profile's id, else the auth record's; the folded address (duplicate-profile), the Redis key
-    (stale-cache) or `table.column=value` (dangling-reference). `evidence` has both sides' values; `command` looks
-    closer or repairs.
+    (stale-cache) or `table.column=value` (dangling-reference); the id, where shards have one id with several addresses
+    (duplicate-profile). `evidence` has both sides' values; `command` looks closer or repairs. `shards` are those whose
+    rows it is about, where the environment has some.
     """
 
     kind: str
@@ -81,6 +82,7 @@ class Finding(msgspec.Struct, frozen=True, gc=False):
     address: str = ""
     evidence: dict[str, str] = {}
     command: str = ""
+    shards: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:

@@ -20,37 +20,48 @@ BATCH = 2_000
 
 def profiles(
     side: Side, suspects: Sequence[ProfileSuspect], auth: Look, *, absence: bool
-) -> Iterator[tuple[ProfileSuspect, Seen]]:
-    """Each suspect that is still there, with its record, its twins and its working keys.
+) -> Iterator[tuple[ProfileSuspect, list[Seen]]]:
+    """Each suspect that is still there, with its record, its twins and its working keys; several times over, its own
+    address first, where shards have its id with other addresses too.
 
     `absence` is whether a record that `auth` does not find is absent. Raises the error tree's errors.
     """
     ids = {id for s in suspects for id in (s.id, *s.twins)}
-    mine = {profile.id: profile for profile in side.find(ids, _spellings(s.address for s in suspects))}
+    mine: dict[str, Profile] = {}
+    copies: dict[str, list[Profile]] = {}  # where one id has several addresses
     twins: dict[str, list[Profile]] = defaultdict(list)
-    for profile in mine.values():
+    for profile in side.find(ids, _spellings(s.address for s in suspects)):
+        first = mine.setdefault(profile.id, profile)
+        if first is not profile:
+            copies.setdefault(profile.id, [first]).append(profile)
         twins[profile.address.casefold()].append(profile)
     records = auth.find({id for s in suspects for id in (s.id, *s.records)}, ())
 
-    def seen_with(records: Sequence[Record]) -> dict[ProfileSuspect, Seen]:
+    def seen_with(records: Sequence[Record]) -> dict[ProfileSuspect, list[Seen]]:
         by_id, by_address = {record.id: record for record in records}, _by_address(records)
-        seen = {}
+
+        def see(found: Profile) -> Seen:
+            folded = found.address.casefold()
+            same = by_address.get(folded, ()) if folded else ()
+            both = twins[folded] if folded else (found,)
+            return Seen(name, found, both, by_id.get(found.id), same, absence, (), copies.get(found.id, ()))
+
+        seen, name = {}, side.env.name
         for suspect in suspects:
             found = mine.get(suspect.id)
             if found is not None:
-                folded = found.address.casefold()
-                same = by_address.get(folded, ()) if folded else ()
-                both = twins[folded] if folded else (found,)
-                seen[suspect] = Seen(side.env.name, found, both, by_id.get(found.id), same, absence)
+                some = copies.get(suspect.id)
+                seen[suspect] = [see(one) for one in _own_first(suspect, some)] if some else [see(found)]
         return seen
 
     seen = seen_with(records)
-    lost = [one.profile.address for one in seen.values() if one.record is None]
+    lost = [one.profile.address for each in seen.values() for one in each if one.record is None]
     if lost and absence:  # somebody may have registered again, with another id
         seen = seen_with([*records, *auth.find((), _spellings(lost))])
-    keys = side.working_keys([one.profile.id for one in seen.values() if one.locked_out])
-    for suspect, one in seen.items():
-        yield suspect, msgspec.structs.replace(one, keys=keys.get(one.profile.id, ()))
+    keys = side.working_keys([one.profile.id for each in seen.values() for one in each if one.locked_out])
+    for suspect, each in seen.items():
+        hashes = keys.get(suspect.id, ())
+        yield suspect, [msgspec.structs.replace(one, keys=hashes) for one in each] if hashes else each
 
 
 def records(  # noqa: PLR0913 - both sides, the rules, and how a side may fail
@@ -79,11 +90,17 @@ def records(  # noqa: PLR0913 - both sides, the rules, and how a side may fail
                 present[profile.address.casefold()].add(name)
     readable = frozenset(sides)
     everywhere = everywhere and len(readable) == len(asked)
+    sharded = {name for name, side in asked if side.env.shards}
     for suspect in suspects:
         record = found.get(suspect.id)
         if record is not None:
             where = frozenset(present[record.id] | present[record.address.casefold()])
-            yield suspect, list(of_record(record, where, homes, readable, everywhere))
+            yield suspect, list(of_record(record, where, homes, readable, everywhere, sharded))
+
+
+def _own_first(suspect: ProfileSuspect, copies: Iterable[Profile]) -> list[Profile]:
+    """The profile that was suspected before the others with its id."""
+    return sorted(copies, key=lambda one: (one.address != suspect.address, one.address))
 
 
 def _spellings(addresses: Iterable[str]) -> set[str]:

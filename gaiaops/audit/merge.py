@@ -26,8 +26,9 @@ def group(lines: Lines, key: str) -> Lines:
 class _Stream:
     """One stream's lines that are read and not yet given out."""
 
-    def __init__(self, blocks: Iterator[Lines]) -> None:
+    def __init__(self, blocks: Iterator[Lines], key: Callable[[str], str]) -> None:
         self._blocks = blocks
+        self._key = key
         self.lines: Lines = []
         self.ended = False
 
@@ -47,32 +48,34 @@ class _Stream:
         if limit is None:
             taken, self.lines = self.lines, []
             return taken
-        place = bisect_left(self.lines, limit, key=key_of)
+        place = bisect_left(self.lines, limit, key=self._key)
         taken = self.lines[:place]
         del self.lines[:place]
         return taken
 
 
 def ranges(
-    streams: Mapping[str, Iterator[Lines]], failed: Callable[[str, GaiaopsError], None]
+    streams: Mapping[str, Iterator[Lines]],
+    failed: Callable[[str, GaiaopsError], None],
+    key: Callable[[str], str] = key_of,
 ) -> Iterator[dict[str, Lines]]:
-    """Name → sorted lines, range by range, each line once; all lines of a key are in one range.
+    """Name → lines sorted by `key`, range by range, each line once; all lines of a key are in one range.
 
     But for the empty key: nobody is found by it, and there may be as many as there are anonymous users, so its lines
     are given out as they come. A stream that raises is told to `failed`, which may raise; else it counts as ended.
     """
-    readers = {name: _Stream(blocks) for name, blocks in streams.items()}
+    readers = {name: _Stream(blocks, key) for name, blocks in streams.items()}
     while True:
         _read(readers, failed)
         open_ones = [reader for reader in readers.values() if not reader.ended]
-        limit = min((key_of(reader.lines[-1]) for reader in open_ones), default=None)
+        limit = min((key(reader.lines[-1]) for reader in open_ones), default=None)
         limit = _FIRST if limit == "" else limit
         yield {name: reader.take(limit) for name, reader in readers.items()}
         if limit is None:
             break
         for reader in open_ones:
             # What is left of the stream that set the limit is one key's lines: the next block follows.
-            if reader.lines and key_of(reader.lines[-1]) == limit:
+            if reader.lines and key(reader.lines[-1]) == limit:
                 _read_one(readers, reader, failed)
 
 

@@ -29,7 +29,7 @@ def of_environments(report: Report, platform: Platform, alone: Mapping[str, Alon
     for name, error in platform.errors.items():
         if name in report.sides:
             report.sides[name].error = error
-    others = [name for name in platform.errors if name not in report.sides]
+    others = [error.environment for name, error in platform.errors.items() if name not in report.sides]
     if others and missed:
         report.problems.append(f"{', '.join(others)} did not answer: who is in no environment is not known")
     for name, one in alone.items():
@@ -52,6 +52,8 @@ def looked_for(
             continue
         if not report.complete:
             known &= WITHOUT_AUTH
+            # Without records, copies of a profile that differ from shard to shard do not stand out.
+            known -= {"duplicate-profile"} if name in report.sharded else set()
         if not platform.everywhere:
             known -= _OF_RECORDS
         found[name] = frozenset(known)

@@ -5,14 +5,13 @@ An environment that fails is taken out and remembered; the others go on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TypeVar
 
 from gaiaops import threads
-from gaiaops.audit import sources
+from gaiaops.audit import shards, side, sources
 from gaiaops.audit.side import Side
-from gaiaops.audit.side import connect as connect_side
 from gaiaops.auth.interface import AuthSource, Cutoffs, Look, Record
 from gaiaops.errors import GaiaopsError, UsageError
 from gaiaops.registry.model import Environment, Registry
@@ -102,7 +101,16 @@ class Platform:
 
     def rest(self) -> None:
         """Ends the sides' snapshots, before one of them is to be repaired; the auth source can still be asked."""
-        self.each(Side.rest)
+        self.each(lambda side: side.rest())
+
+
+def check_whole(chosen: Sequence[Environment]) -> None:
+    """Raises UsageError for a shard: who is not in it may be in another one."""
+    for env in chosen:
+        if env.shard:
+            raise UsageError(
+                f"{env.name} is a shard, and an audit judges whole environments", hint=f"gaiaops audit {env.whole}"
+            )
 
 
 @contextmanager
@@ -124,7 +132,8 @@ def connect(
 
         def enter(env: Environment) -> None:
             with platform.surviving(env.name):
-                platform.sides[env.name] = stack.enter_context(connect_side(env, wanted.timeout, cutoffs))
+                opened = (shards if env.shards else side).connect(env, wanted.timeout, cutoffs)
+                platform.sides[env.name] = stack.enter_context(opened)
 
         threads.each(registry.environments, enter)
         order = {env.name: i for i, env in enumerate(registry.environments)}

@@ -26,10 +26,12 @@ class Report:
     """An audit's outcome. Findings are put aside in a pile for each kind, the worst kinds first.
 
     `problems` are sentences about what is not known; `notes` are for the reader's information. `looked_for` has, by
-    environment ("" for what belongs to none), the kinds that would have been found were they there.
+    environment ("" for what belongs to none), the kinds that would have been found were they there. `sharded` are the
+    environments with shards.
     """
 
-    def __init__(self, environments: Collection[str]) -> None:
+    def __init__(self, environments: Collection[str], sharded: Collection[str] = ()) -> None:
+        self.sharded = frozenset(sharded)
         self.source = ""
         self.source_error: GaiaopsError | None = None
         self.complete = True
@@ -46,9 +48,9 @@ class Report:
         self._duplicates: set[str] = set()
 
     def add(self, finding: Finding) -> None:
-        """Takes a finding. Each of two profiles tells that they are duplicates, and Redis may name a key twice while
-        it is scanned: it counts once."""
-        if finding.kind in ("duplicate-profile", "stale-cache"):
+        """Takes a finding. Each of two profiles tells that they are duplicates, Redis may name a key twice while it is
+        scanned, and each shard's copy of a profile tells what is wrong with all: it counts once."""
+        if finding.kind in ("duplicate-profile", "stale-cache") or len(finding.shards) > 1:
             if finding.id in self._duplicates:
                 return
             self._duplicates.add(finding.id)

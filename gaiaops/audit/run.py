@@ -22,7 +22,7 @@ from gaiaops.audit.judge import of_profile
 from gaiaops.audit.kinds import KINDS, Finding, agreed, check_agreement
 from gaiaops.audit.merge import Lines, ranges
 from gaiaops.audit.pile import Pile
-from gaiaops.audit.platform import Guarded, Nobody, Platform, SourceFailedError, connect
+from gaiaops.audit.platform import Guarded, Nobody, Platform, SourceFailedError, check_whole, connect
 from gaiaops.audit.report import Report
 from gaiaops.audit.side import Side
 from gaiaops.audit.sources import Wanted
@@ -61,9 +61,10 @@ def audit(
     """The report on the chosen environments; its findings can be read as long as the block runs.
 
     `kinds` are those to look for; `progress` hears (records read, records in all or 0). Raises UsageError for a
-    registry that does not allow an audit; what fails on the way stands in the report.
+    registry that does not allow an audit, and for a shard; what fails on the way stands in the report.
     """
     check_agreement(registry)
+    check_whole(chosen)
     with connect(registry, wanted, progress) as platform, ExitStack() as stack:
         work = _Audit(platform, chosen, kinds, progress)
         stack.callback(work.close)
@@ -79,7 +80,7 @@ class _Audit:
     ) -> None:
         registry = platform.registry
         self.platform, self.registry, self.progress = platform, registry, progress
-        self.report = Report([env.name for env in chosen])
+        self.report = Report([env.name for env in chosen], [env.name for env in chosen if env.shards])
         self.homes = of_registry(registry)
         agreement = agreed(registry)
         self.kinds = {name: kinds - agreement[name] for name in ("", *self.report.sides)}
@@ -206,7 +207,7 @@ class _Audit:
         """New snapshots of everything; what is not found again has vanished."""
         sides = len(self.platform.sides)
         self._never_had_one = self.platform.source is None  # then nothing that was found needs one
-        self.platform.each(Side.renew)
+        self.platform.each(lambda side: side.renew())
         with ExitStack() as stack:
             auth = self._fresh_source(stack)
             for batch in self.suspicions.batches(look.BATCH):
@@ -277,9 +278,9 @@ class _Audit:
     ) -> Iterator[tuple[ProfileSuspect, list[Finding], bool]]:
         """Each suspect, what is wrong with it, and whether it belongs to a record. Raises SourceFailedError."""
         side, absence = self.platform.sides[name], self.report.complete
-        for suspect, seen in look.profiles(side, suspects, Guarded(auth), absence=absence):
-            findings = [finding for finding in of_profile(seen, self.homes) if finding.kind in self.kinds[name]]
-            yield suspect, findings, seen.record is not None
+        for suspect, copies in look.profiles(side, suspects, Guarded(auth), absence=absence):
+            findings = [one for seen in copies for one in of_profile(seen, self.homes) if one.kind in self.kinds[name]]
+            yield suspect, findings, copies[0].record is not None
 
     def _records(self, suspects: Sequence[RecordSuspect], auth: Look) -> Iterator[tuple[RecordSuspect, list[Finding]]]:
         """Each suspect and what is wrong with it, of what was asked for. Raises SourceFailedError."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
+from typing import Any
 
 import msgspec
 
@@ -16,7 +18,7 @@ from gaiaops.audit.judge import of_profile
 from gaiaops.audit.kinds import Finding, agreed
 from gaiaops.audit.platform import Guarded, Nobody, Platform, SourceFailedError, connect
 from gaiaops.audit.references import References
-from gaiaops.audit.side import Side
+from gaiaops.audit.side import Database, Side
 from gaiaops.auth.interface import AuthPerson, Look, ascii_lower
 from gaiaops.cache import scan
 from gaiaops.cache.connect import connect as connect_cache
@@ -39,7 +41,10 @@ class Key(msgspec.Struct, frozen=True):
 
 
 class Here(msgspec.Struct):
-    """A profile in one environment; `rows` counts what refers to it, `cache` has Redis keys with seconds to live."""
+    """A profile in one environment; `rows` counts what refers to it, `cache` has Redis keys with seconds to live.
+
+    `shards` are those that have it, and `rows_by_shard` says where the rows are, where the environment has shards.
+    """
 
     id: str
     address: str
@@ -48,6 +53,8 @@ class Here(msgspec.Struct):
     keys: list[Key] = msgspec.field(default_factory=list)
     rows: dict[str, int] = msgspec.field(default_factory=dict)
     cache: list[Entry] = msgspec.field(default_factory=list)
+    shards: list[str] = msgspec.field(default_factory=list)
+    rows_by_shard: dict[str, dict[str, int]] = msgspec.field(default_factory=dict)
 
 
 class Place(msgspec.Struct):
@@ -58,6 +65,7 @@ class Place(msgspec.Struct):
     profiles: list[Here] = msgspec.field(default_factory=list)
     rows: dict[str, int] = msgspec.field(default_factory=dict)
     errors: list[str] = msgspec.field(default_factory=list)
+    rows_by_shard: dict[str, dict[str, int]] = msgspec.field(default_factory=dict)
 
 
 class Person(msgspec.Struct):
@@ -122,7 +130,7 @@ def whois(registry: Registry, wanted: Wanted, how: sources.Wanted) -> Person:
         findings = [one for one in findings if one.kind not in agreement[one.environment]]
         findings.sort(key=lambda finding: -finding.severity)
         for failed, error in platform.errors.items():
-            places[failed].errors.append(error.message)
+            places[failed].errors.append(error.message if error.environment == failed else str(error))
         errors = [
             *([platform.source_error] if platform.source_error else []),
             *platform.errors.values(),
@@ -160,7 +168,14 @@ def _found(platform: Platform, wanted: Wanted) -> tuple[list[AuthPerson], dict[s
 
 
 def _profiles(side: Side, values: dict[str, list[str]]) -> list[Here]:
-    return [Here(*row) for row in side.session.fetch(queries.load("whois_profiles"), values)]
+    """The profiles of an environment, each once: what several shards have with one id and address is one."""
+    found: dict[tuple[str, str], Here] = {}
+    sql = queries.load("whois_profiles")
+    for database, rows in zip(side.databases, side.each(lambda one: one.session.fetch(sql, values)), strict=True):
+        for row in rows:
+            here = found.setdefault(row[:2], Here(*row))
+            here.shards += [database.env.shard] if database.env.shard else []
+    return list(found.values())
 
 
 def _fill(
@@ -171,16 +186,28 @@ def _fill(
     place.profiles = list(profiles)
     references = References(registry, side)
     if not profiles:
-        place.rows = references.by_name(name.id, name.address)
+        place.rows, place.rows_by_shard = _summed(references.by_name(name.id, name.address))
         found = list(references.dangling(name.id, name.address)) if place.rows else []
         return found, {name.id: _cache_keys(registry, name.id, [])} if name.id else {}
     keys: dict[str, list[str]] = {}
     for profile in profiles:
-        rows = side.session.fetch(queries.load("whois_keys"), {"id": profile.id}) if side.has_keys else []
+        rows, *others = side.each(partial(_keys, user=profile.id))
+        rows += [row for some in others for row in some if row not in rows]
         profile.keys = [Key(*row[:5]) for row in rows]
-        profile.rows = references.of_profile(profile.id, profile.address)
+        profile.rows, profile.rows_by_shard = _summed(references.of_profile(profile.id, profile.address))
         keys[profile.id] = _cache_keys(registry, profile.id, [row[5] for row in rows])
     return [], keys
+
+
+def _keys(database: Database, user: str) -> list[tuple[Any, ...]]:
+    """A user's API keys in one database; the last column is the whole hash."""
+    return database.session.fetch(queries.load("whois_keys"), {"id": user}) if database.has_keys else []
+
+
+def _summed(rows: Mapping[str, dict[str, int]]) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
+    """Rows by shard as a sum, and by shard where there are shards."""
+    total = sum(map(Counter, rows.values()), Counter[str]())
+    return dict(total), {shard: some for shard, some in rows.items() if shard}
 
 
 class _CacheError(Exception):
@@ -197,12 +224,12 @@ def _cached(registry: Registry, side: Side, place: Place, keys: dict[str, list[s
         url = side.env.redis_url()
         if url is None or not keys:
             return []
-        with connect_cache(url, side.session.timeouts) as client:
+        with connect_cache(url, side.databases[0].session.timeouts) as client:
             there = {owner: list(scan.ttls(client, some)) for owner, some in keys.items()}
             for profile in place.profiles:
                 profile.cache = there[profile.id]
             found = [key for entries in there.values() for key, _ in entries]
-            return list(stale.still(client, side.session, registry, side.env.name, found)) if found else []
+            return list(stale.still(client, side, registry, found)) if found else []
     except GaiaopsError as error:
         error.environment = error.environment or side.env.name
         raise _CacheError(error) from None
@@ -259,8 +286,8 @@ def _judged(
                 )
                 for profile in here
             ]
-            for _, one in look.profiles(platform.sides[name], suspects, source, absence=absence):
-                seen |= {finding.id: finding for finding in of_profile(one, homes)}
+            for _, copies in look.profiles(platform.sides[name], suspects, source, absence=absence):
+                seen |= {finding.id: finding for one in copies for finding in of_profile(one, homes)}
     # A search by address finds profiles in lower case; the others are named.
     ids = tuple((name, profile.id) for name, here in profiles.items() for profile in here)
     records = [RecordSuspect(person.id, person.address, ids) for person in auth]

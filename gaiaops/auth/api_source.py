@@ -227,7 +227,7 @@ def open(  # noqa: PLR0913  # what makes up a source; two of them have defaults
     Raises ConnectError, DeadlineError or StatementError where not one user could be read; a walk that read some is
     a source that is not complete.
     """
-    with api.client(url, service_key, _READ_MS, timeouts.connect) as http:
+    with api.client(url, service_key, _patience(timeouts), timeouts.connect) as http:
         requests = Requests(http)
         reader = Reader(cutoffs)
         try:
@@ -240,12 +240,17 @@ def open(  # noqa: PLR0913  # what makes up a source; two of them have defaults
 @contextmanager
 def single(url: str, service_key: str, timeouts: Timeouts, cutoffs: Cutoffs) -> Iterator[ApiSource]:
     """A source for single users: nobody was read, so it is not complete, and `people` and `again` ask the server."""
-    with api.client(url, service_key, _READ_MS, timeouts.connect) as http:
+    with api.client(url, service_key, _patience(timeouts), timeouts.connect) as http:
         requests = Requests(http)
         try:
             yield ApiSource(requests, Reader(cutoffs), Walk({}, False, ("the list was not read",), 0), None)
         finally:
             requests.end()
+
+
+def _patience(timeouts: Timeouts) -> int:
+    """How long one answer is waited for, in milliseconds."""
+    return min(_READ_MS, timeouts.statement or _READ_MS)
 
 
 def _unique(records: list[Record]) -> list[Record]:

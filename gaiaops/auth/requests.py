@@ -121,7 +121,8 @@ class Requests:
     def _enough(self, state: RetryCallState) -> bool:
         error = state.outcome and state.outcome.exception()
         tries = error.attempts if isinstance(error, FailedError) else 1
-        return state.attempt_number >= tries or self._ended.is_set() or self._broken is not None
+        late = state.upcoming_sleep >= self._left()  # then the last failure says more than that the time is up
+        return state.attempt_number >= tries or late or self._ended.is_set() or self._broken is not None
 
     def _sleep(self, seconds: float) -> None:
         self._ended.wait(seconds if self._deadline is None else min(seconds, self._left()))
@@ -133,7 +134,8 @@ class Requests:
         if self._broken is not None:
             raise FailedError(self._broken)
         if self._ended.is_set() or not self._left():
-            raise FailedError(Failure("the statement timeout ended it", Kind.DOWN, DeadlineError))
+            hint = "try again later, or give it more time: timeouts in the registry"
+            raise FailedError(Failure("the statement timeout ended it", Kind.DOWN, DeadlineError, hint))
         response = self._sent(path, parameters)
         if self.server_time is None:
             self.server_time = parsed_date(response.headers.get("date"))

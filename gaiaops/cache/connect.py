@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from gaiaops.cache.failures import failure
@@ -25,20 +25,21 @@ _SWITCHES = ("ssl_check_hostname", "ssl_validate_ocsp", "ssl_validate_ocsp_stapl
 def connect(url: Url, timeouts: Timeouts) -> Iterator[Redis]:
     """A client for one Redis, closed at the end.
 
-    Raises ConnectError where it cannot be reached or lets nobody in, DeadlineError and StatementError for a
-    command that fails.
+    Raises ConnectError where it cannot be reached or lets nobody in, LostServerError where it let us in and then the
+    connection broke, DeadlineError and StatementError for a command that fails.
     """
     import redis
 
     with through(url, timeouts) as place:
-        client = redis.Redis(**_arguments(url, timeouts))
+        greeting = _Greeting(timeouts.connect / 1000 or None)
+        client = redis.Redis(**{**_arguments(url, timeouts), "redis_connect_func": greeting})
         if place is not None:
             client.connection_pool.connection_class = through_tunnel(place, tls=url.scheme == "rediss")
         trust.tell_redis(url)
         try:
             yield client
         except redis.RedisError as error:
-            raise failure(error, url, timeouts) from None
+            raise failure(error, url, timeouts, greeted=greeting.done) from None
         finally:
             client.close()
 
@@ -63,7 +64,6 @@ def _arguments(url: Url, timeouts: Timeouts) -> dict[str, Any]:
         "db": database_of(url),
         "socket_connect_timeout": timeouts.connect / 1000,
         "socket_timeout": timeouts.statement / 1000 or None,
-        "redis_connect_func": _greet,
         # One more try, for a connection that was closed while it idled; the library's default goes on for seconds.
         # Not for silence: that would wait twice as long.
         "retry": Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
@@ -82,16 +82,30 @@ def _arguments(url: Url, timeouts: Timeouts) -> dict[str, Any]:
     return arguments
 
 
-def _greet(connection: Any) -> None:
-    """Logs in and selects the database, then says who this is: a user who may not is none the worse."""
-    from redis.exceptions import ResponseError
+class _Greeting:
+    """Logs in and selects the database, then says who this is: a user who may not is none the worse.
 
-    connection.on_connect()
-    try:
-        connection.send_command("CLIENT", "SETNAME", "gaiaops")
-        connection.read_response()
-    except ResponseError:
-        pass
+    Whoever answers there is waited for no longer than for a connection. `done` tells whether anybody has let us in.
+    """
+
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds = seconds
+        self.done = False
+
+    def __call__(self, connection: Any) -> None:
+        import redis
+
+        patience, near = connection.socket_timeout, connection._sock  # redis-py has no name for it that is public
+        near.settimeout(self._seconds)
+        try:
+            connection.on_connect()
+            with suppress(redis.ResponseError):
+                connection.send_command("CLIENT", "SETNAME", "gaiaops")
+                connection.read_response()
+        except redis.TimeoutError:
+            raise redis.TimeoutError("Timeout of the greeting") from None
+        near.settimeout(patience)
+        self.done = True
 
 
 def preload() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from gaiaops.errors import ConnectError, DeadlineError, GaiaopsError, StatementError, UsageError
+from gaiaops.errors import ConnectError, DeadlineError, GaiaopsError, LostServerError, StatementError, UsageError
 from gaiaops.registry.durations import show_duration
 from gaiaops.registry.model import Timeouts
 from gaiaops.registry.urls import Url
@@ -61,13 +61,17 @@ _CAUSES: tuple[tuple[str, type[GaiaopsError], str, str], ...] = (
     (r"DB index is out of range|invalid DB index", ConnectError, "Redis has no database of this number",
      "check the number at the end of the connection string"),
 )  # fmt: skip
+_BROKE = re.compile(r"closed by server|reset by peer|Broken pipe|while (?:reading|writing)")
+_LOST_HINT = "the result is incomplete; run it again"
 _KEY_REFUSED = re.compile(r"access (?:one of the keys|a key)")
 _REFUSED = re.compile(r"NOPERM|NoPermissionError|has no permissions")
 _COMMAND = re.compile(r"'([\w|-]+)' command")
 
 
-def failure(error: Exception, url: Url, timeouts: Timeouts) -> GaiaopsError:
-    """The error of our tree for one of the driver's."""
+def failure(error: Exception, url: Url, timeouts: Timeouts, *, greeted: bool = False) -> GaiaopsError:
+    """The error of our tree for one of the driver's; `greeted` where the server had let us in."""
+    if greeted and _BROKE.search(_text(error)):
+        return LostServerError(f"lost Redis in the middle of an answer ({url.address})", hint=_LOST_HINT)
     found = _failure(error, url, timeouts)
     if url.tunnel is not None and found.hint == _SERVER_HINT:
         found.hint = "the tunnel is up: is the server behind it?"
@@ -80,7 +84,7 @@ def _failure(error: Exception, url: Url, timeouts: Timeouts) -> GaiaopsError:
     text = _text(error)
     where = f"({url.address})"
     if isinstance(error, redis.TimeoutError):
-        waited = timeouts.connect if "connecting" in text else timeouts.statement
+        waited = timeouts.connect if "connecting" in text or "greeting" in text else timeouts.statement
         # A server without TLS waits for the end of what it takes for a line.
         hint = (
             "does it speak TLS? redis:// is without"

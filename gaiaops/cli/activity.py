@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import shlex
 import shutil
 import sys
 from collections.abc import Iterator
@@ -85,18 +83,9 @@ def _check(env: str, pids: list[tuple[str, int]], options: dict[str, Any]) -> No
         raise UsageError("--confirm belongs to --cancel or --terminate", hint="gaiaops activity --help")
 
 
-def _program(context: base.Context) -> str:
-    """How gaiaops was called, so that a command that is copied leads to the same server."""
-    if context.sandbox:
-        return f"{base.PROGRAM} --sandbox"
-    if context.registry_file:
-        return f"{base.PROGRAM} --registry {shlex.quote(context.registry_file)}"
-    return base.PROGRAM
-
-
 @contextmanager
-def _explained(context: base.Context, env: Environment) -> Iterator[None]:
-    """Errors with the environment's name, and hints that can be copied; a full server says what would help."""
+def _explained(env: Environment) -> Iterator[None]:
+    """Errors with the environment's name; a full server says what would help."""
     from gaiaops.inspect.activity.look import entry_hint
 
     try:
@@ -105,7 +94,6 @@ def _explained(context: base.Context, env: Environment) -> Iterator[None]:
     except GaiaopsError as error:
         if isinstance(error, ConnectError) and error.message.startswith("too many connections"):
             error.hint = entry_hint(error.message)
-        error.hint = re.sub(r"gaiaops (\w+) ENV", rf"{_program(context)} \1 {env.name}", error.hint)
         raise
 
 
@@ -134,6 +122,8 @@ class _Report:
         document = self._document()
         if self._as_json:
             return report.document(document)
+        if document["unknown"]:
+            base.warn(f"[{self._env.name}] {document['unknown']}")
         if document["hidden"]:
             base.warn(f"[{self._env.name}] {_hidden(document)}")
         return output.text(document, shutil.get_terminal_size(_NO_TERMINAL).columns)
@@ -164,25 +154,26 @@ class _Report:
         if self._as_json:
             return _compact(document)
         hidden = f"\n{_hidden(document)}" if document["hidden"] else ""
+        hidden += f"\n{document['unknown']}" if document["unknown"] else ""
         text = output.text(document, shutil.get_terminal_size(_NO_TERMINAL).columns, watched=sys.stdout.isatty())
         return f"{document['server_time'][:19]}\n{text}{hidden}{'' if sys.stdout.isatty() else chr(10)}"
 
     def _failed(self, error: GaiaopsError) -> str:
         if self._as_json:
             return _compact({"environment": self._env.name, "error": error.message})
-        return f"{base.PROGRAM}: error: {error}\nhint: {error.hint or 'it is tried again'}"
+        return f"{base.PROGRAM}: error: {error}\nhint: {error.next_step(self._context.program) or 'it is tried again'}"
 
     def _document(self) -> dict[str, Any]:
         from gaiaops.inspect.activity import look
         from gaiaops.output import activity_document as documents
 
-        with _explained(self._context, self._env):
+        with _explained(self._env):
             activity = look.arranged(look.take(self._connected()), all_databases=self._all_databases)
         env = self._env
         return documents.document(
             activity,
             env.name,
-            _program(self._context),
+            self._context.program,
             all_databases=self._all_databases,
             replica=(env.replica, env.postgres_url().address),
         )
@@ -232,7 +223,7 @@ class _Signal:
         session.check_only_name(registry, self._env)
         url = self._env.postgres_url()
         opening = probing(url, self._env.timeouts, f"{look.COMMAND} {action}", statement_ms=look.STATEMENT_MS)
-        with _explained(self._context, self._env), opening as probe:
+        with _explained(self._env), opening as probe:
             namesakes = session.Namesakes(registry, self._env)  # after we are in: it may take the server's last slot
             identity = stop.identify(probe, self._env)
             seen = look.take(probe)

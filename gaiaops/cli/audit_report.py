@@ -59,6 +59,7 @@ class Shown:
                 "kind": finding.kind,
                 "severity": finding.severity.word,
                 "environment": finding.environment,
+                **({"shards": finding.shards} if finding.environment in self.report.sharded else {}),
                 "subject": finding.subject,
                 "address": finding.address,
                 "evidence": finding.evidence,
@@ -132,9 +133,10 @@ class Shown:
         from gaiaops.output import files
 
         with files.standard_output() as out:
-            out.write(output.csv_line(output.CSV_COLUMNS))
+            columns = output.csv_columns(shards=bool(self.report.sharded))
+            out.write(output.csv_line(columns))
             for document in self._documents(self.kinds):
-                out.write(output.csv_line(output.csv_row(document)))
+                out.write(output.csv_line(output.csv_row(document, columns)))
 
     def _text(self) -> None:
         from gaiaops.audit.kinds import KINDS
@@ -174,7 +176,7 @@ class Shown:
         """Raises what the exit code is for: 6 where something is not known, 7 for findings."""
         report = self.report
         if report.partial:
-            broken = [side.name for side in report.failed]
+            broken = [side.error.environment for side in report.failed if side.error]
             broken += ["supabase"] if report.source_error or not report.complete else []
             what = ", ".join(broken) or "see above"
             raise PartialError(

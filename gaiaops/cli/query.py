@@ -189,7 +189,8 @@ def _write(context: base.Context, env: Environment, parsed: Script, options: dic
                 done = f"{', '.join(tags)} in {env.name}, not yet committed; it is rolled back after {limit}."
                 base.confirm(env, options["confirm"], done)
             record.outcome = trail.COMMITTING
-            writing.commit()
+            if said := writing.commit():
+                base.warn(f"[{env.name}] {said}")
         base.notice(f"committed in {env.name}: {', '.join(tags)}")
 
 

@@ -35,18 +35,28 @@ def command(context: base.Context, /, who: str, source: str, timeout: int | None
     from gaiaops.output import report
     from gaiaops.output import whois as output
 
-    wanted = whois.parsed(who)
-    person = whois.whois(context.registry(), wanted, sources.Wanted(source, timeout))
+    wanted, registry = whois.parsed(who), context.registry()
+    person = whois.whois(registry, wanted, sources.Wanted(source, timeout))
+    sharded = {env.name for env in registry.environments if env.shards}
+
+    def document_of(value: Any, environment: str) -> dict[str, Any]:
+        built = msgspec.to_builtins(value)
+        return built if environment in sharded else output.without_shards(built)
+
     document: dict[str, Any] = {
         "query": person.query,
         "source": person.source,
         "auth": msgspec.to_builtins(person.auth),
         "environments": [
-            {**msgspec.to_builtins(place), "profiles": [output.profile_document(p) for p in _built(place.profiles)]}
+            {
+                **document_of(place, place.environment),
+                "profiles": [output.profile_document(p) for p in _built(place.profiles)],
+            }
             for place in person.environments
         ],
         "findings": [
-            {"id": one.id, "severity": one.severity.word, **msgspec.to_builtins(one)} for one in person.findings
+            {"id": one.id, "severity": one.severity.word, **document_of(one, one.environment)}
+            for one in person.findings
         ],
     }
     click.echo(report.document({"whois": [document]}) if as_json else output.person_text(document))

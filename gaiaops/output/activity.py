@@ -28,7 +28,7 @@ def text(report: Mapping[str, Any], columns: int, *, watched: bool = False) -> s
     )
     running = [_running(one, named) for one in report["activity"]]
     idle = [_idle(one, named) for one in report["idle_in_transaction"]]
-    trees = [line for root in report["blocking"] for line in _tree(root, report["database"], columns, "", "")]
+    trees = [line for root in report["blocking"] or () for line in _tree(root, report["database"], columns, "", "")]
     sections = [
         _section("running", list(_table(running, columns))),
         _section("idle in transaction", list(_table(idle, columns))),
@@ -36,7 +36,8 @@ def text(report: Mapping[str, Any], columns: int, *, watched: bool = False) -> s
     if report["prepared"]:
         held = [_held(one) for one in report["prepared"]]
         sections.append(_section("prepared transactions", list(_table(held, columns))))
-    sections.insert(0 if watched else len(sections), _section("blocking", trees))
+    blocking = ["blocking: not known"] if report["blocking"] is None else _section("blocking", trees)
+    sections.insert(0 if watched else len(sections), blocking)
     lines = list(_head_lines(report))
     airy = False
     for section in sections:  # a blank line around what has more than one

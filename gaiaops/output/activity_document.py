@@ -32,10 +32,13 @@ def document(
         "connections_by_state": dict(sorted(activity.counts.items())),
         "hidden": activity.hidden,
         "elsewhere": activity.elsewhere,
+        "unknown": look.unknown or None,
         "activity": [_session(one, activity) for one in activity.running],
         "idle_in_transaction": [_session(one, activity) for one in activity.idle],
         "prepared": [_prepared(one) for one in activity.prepared],
-        "blocking": [_node(node, activity, _Ways(gaiaops, environment, server)) for node in activity.forest],
+        "blocking": None
+        if look.blind
+        else [_node(node, activity, _Ways(gaiaops, environment, server)) for node in activity.forest],
     }
 
 

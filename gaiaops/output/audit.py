@@ -22,10 +22,10 @@ class Screen(NamedTuple):
     columns: int
 
 
-def csv_row(finding: Mapping[str, Any]) -> list[str]:
-    """A finding's cells; the evidence is `side: value; side: value`."""
-    names = ("id", "kind", "severity", "environment", "subject", "address")
-    return [*(str(finding[name]) for name in names), evidence_text(finding["evidence"]), finding["command"]]
+def csv_row(finding: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
+    """A finding's cells; the evidence is `side: value; side: value`, the shards stand with commas between."""
+    cells = {**finding, "evidence": evidence_text(finding["evidence"]), "shards": ",".join(finding.get("shards", ()))}
+    return [str(cells[name]) for name in columns]
 
 
 def csv_line(cells: Sequence[str]) -> bytes:
@@ -41,7 +41,10 @@ def csv_line(cells: Sequence[str]) -> bytes:
     return text.getvalue().encode()
 
 
-CSV_COLUMNS = ("id", "kind", "severity", "environment", "subject", "address", "evidence", "command")
+def csv_columns(*, shards: bool) -> list[str]:
+    """The columns of CSV; `shards` only where an environment has some."""
+    where = ["environment", "shards"] if shards else ["environment"]
+    return ["id", "kind", "severity", *where, "subject", "address", "evidence", "command"]
 
 
 def matrix_text(report: Mapping[str, Any], kinds: Sequence[str]) -> str:
@@ -92,7 +95,7 @@ def _table_text(head: str, shown: Sequence[Mapping[str, Any]], left: int, screen
         who = finding["address"] or finding["subject"]
         said = {side: value for side, value in finding["evidence"].items() if value != who}
         new = "" if finding["known"] is None else "known" if finding["known"] else "new"
-        rows.append((finding["environment"] or "-", label(who), label(evidence_text(said)), new))
+        rows.append((_where(finding), label(who), label(evidence_text(said)), new))
     heads = ["environment", "who or what", "evidence", "baseline"]
     used = 4 if any(row[3] for row in rows) else 3
     if screen:
@@ -104,6 +107,14 @@ def _table_text(head: str, shown: Sequence[Mapping[str, Any]], left: int, screen
     commands = list(dict.fromkeys(finding["command"] for finding in shown if finding["command"]))
     parts += [f"  {label(command)}" for command in commands[:_COMMANDS]]
     return "\n".join(parts)
+
+
+def _where(finding: Mapping[str, Any]) -> str:
+    """
+    >>> _where({"environment": "dev", "shards": ["eu", "us"]}), _where({"environment": ""})
+    ('dev/eu,us', '-')
+    """
+    return "/".join(filter(None, (finding["environment"], ",".join(finding.get("shards", ()))))) or "-"
 
 
 def _fit(rows: Sequence[tuple[str, str, str, str]], columns: int) -> list[tuple[str, str, str, str]]:

@@ -11,9 +11,14 @@ from gaiaops.output.report import table
 
 
 def profile_document(profile: Mapping[str, Any]) -> dict[str, Any]:
-    """A profile with its cache entries as objects."""
+    """A profile with its cache entries as objects; what is said of shards only where there are some."""
     cache = [{"key": key, "ttl_s": None if ttl < 0 else ttl} for key, ttl in profile["cache"]]
-    return {**profile, "cache": cache}
+    return {**(profile if profile["shards"] else without_shards(profile)), "cache": cache}
+
+
+def without_shards(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A document of an environment that has none."""
+    return {name: value for name, value in document.items() if name not in ("shards", "rows_by_shard")}
 
 
 def person_text(person: Mapping[str, Any]) -> str:
@@ -65,7 +70,8 @@ def _place(place: Mapping[str, Any]) -> Iterator[str]:
     if not place["profiles"] and not place["errors"]:
         yield f"{name}: no profile"
     for profile in place["profiles"]:
-        yield f"{name}: {profile['id']}  {label(profile['address'])}  {label(profile['name'] or '')}".rstrip()
+        where = "/".join(filter(None, (name, ",".join(profile.get("shards", ())))))
+        yield f"{where}: {profile['id']}  {label(profile['address'])}  {label(profile['name'] or '')}".rstrip()
         if profile["created_at"]:
             yield f"  created {profile['created_at'][:19]}"
         if profile["keys"]:
@@ -74,16 +80,19 @@ def _place(place: Mapping[str, Any]) -> Iterator[str]:
                 for key in profile["keys"]
             ]
             yield _indented(table(["key", "name", "state", "last used"], rows))
-        yield from _counts(profile["rows"])
+        yield from _counts(profile)
         if profile["cache"]:
             left = [(label(e["key"]), "never" if e["ttl_s"] is None else f"{e['ttl_s']} s") for e in profile["cache"]]
             yield _indented(table(["Redis key", "expires in"], left, right=[1]))
-    yield from _counts(place["rows"])
+    yield from _counts(place)
 
 
-def _counts(rows: Mapping[str, int]) -> Iterator[str]:
-    if rows:
-        yield f"  rows: {', '.join(f'{name} {count}' for name, count in rows.items())}"
+def _counts(of: Mapping[str, Any]) -> Iterator[str]:
+    """The rows that refer to a profile or name a person, by shard where there are some."""
+    places = {f" in {shard}": rows for shard, rows in of.get("rows_by_shard", {}).items()} or {"": of["rows"]}
+    for where, rows in places.items():
+        if rows:
+            yield f"  rows{where}: {', '.join(f'{name} {count}' for name, count in rows.items())}"
 
 
 def _indented(text: str) -> str:

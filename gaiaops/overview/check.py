@@ -10,12 +10,12 @@ from functools import partial
 from gaiaops import threads
 from gaiaops.auth import api
 from gaiaops.cache import connect as cache_connect
-from gaiaops.errors import ConnectError, GaiaopsError
+from gaiaops.errors import ConnectError, GaiaopsError, RefusedError, StatementError, located
 from gaiaops.overview.collect import bounded
-from gaiaops.postgres import connect, replicas, session
+from gaiaops.postgres import connect, features, replicas, session
 from gaiaops.postgres.replica import DOWN, behind
 from gaiaops.registry.model import Environment, Registry, Timeouts
-from gaiaops.registry.urls import POSTGRES_SCHEMES, Url
+from gaiaops.registry.urls import Url
 
 _WRONG = "compare the connection strings in environments.toml: which server is the primary now?"
 
@@ -55,10 +55,11 @@ def everything(registry: Registry, chosen: tuple[Environment, ...], *, with_supa
 
         probes.append(("supabase", "auth", admin))
         if project.database is not None:
-            setting = project.database
 
             def database() -> None:
-                _select(setting.url(POSTGRES_SCHEMES), timeouts)
+                url = project.database_url()
+                if url is not None:
+                    _select(url, timeouts)
 
             probes.append(("supabase", "postgres", database))
     yield from threads.as_completed(probes, lambda probe: _timed(*probe))
@@ -67,7 +68,8 @@ def everything(registry: Registry, chosen: tuple[Environment, ...], *, with_supa
 def _timed(environment: str, server: str, probe: Probe) -> Check:
     began = time.perf_counter()
     try:
-        note = probe()
+        with located(environment):
+            note = probe()
     except GaiaopsError as error:
         return Check(environment, server, 0.0, error)
     return Check(environment, server, (time.perf_counter() - began) * 1000, None, note or "")
@@ -93,15 +95,36 @@ def _replicas(env: Environment) -> Iterator[Probe]:
 
 
 def _postgres(env: Environment) -> Probe:
-    def probe() -> None:
-        session.check_pin(env, _select(env.postgres_url(), env.timeouts))
+    def probe() -> str:
+        with session.reading(env.postgres_url(), bounded(env.timeouts), "envs") as reading:
+            identity, lacking = _identity(reading)
+        if lacking and env.pin.system_identifier is not None:
+            raise RefusedError(
+                f"{reading.server.name} has no {lacking}: whether it is the pinned system cannot be told",
+                hint="pin the database alone in environments.toml",
+            )
+        session.check_pin(env, identity)
+        lost = f"no {lacking}: which system it is cannot be told" if lacking else ""
+        return "; ".join(filter(None, ("" if reading.server.plain else reading.server.name, lost)))
 
     return probe
 
 
-def _select(url: Url, timeouts: Timeouts) -> tuple[str, str]:
-    with session.reading(url, bounded(timeouts), "envs") as reading:
-        return reading.identity()
+def _identity(reading: session.Session) -> tuple[tuple[str, str], str]:
+    """Who is behind the name, and what the server has not got to tell it."""
+    try:
+        return reading.identity(), ""
+    except StatementError as error:
+        lacking = features.missing(error)
+        if not lacking:
+            raise
+    reading.renew()
+    return ("", str(reading.fetch("SELECT current_database()::text")[0][0])), lacking
+
+
+def _select(url: Url, timeouts: Timeouts) -> None:
+    with session.reading(url, bounded(timeouts), "envs"):
+        pass
 
 
 def _redis(env: Environment) -> Probe:

@@ -123,14 +123,13 @@ def _cache(
 
 def supabase(project: Supabase, registry: Registry) -> AuthCount | GaiaopsError:
     """The auth project by SQL where the registry has a connection string, else by the admin API."""
-    from gaiaops.registry.urls import POSTGRES_SCHEMES
-
     timeouts = bounded(registry.environments[0].timeouts)
     try:
-        if project.database is not None:
+        url = project.database_url()
+        if url is not None:
             from gaiaops.auth import sql
 
-            return sql.count(project.database.url(POSTGRES_SCHEMES), registry.tags, timeouts)
+            return sql.count(url, registry.tags, timeouts)
         from gaiaops.auth import api
 
         return api.count(project.url.get(), project.service_key.get(), registry.tags, timeouts)

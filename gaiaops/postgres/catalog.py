@@ -6,13 +6,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
-from gaiaops.postgres import queries
+from gaiaops.errors import StatementError
+from gaiaops.postgres import features, queries
 from gaiaops.postgres.session import Session
 from gaiaops.postgres.shape import Catalog, Column, Facts, ForeignKey, Table
 from gaiaops.postgres.softref import SoftColumn
 from gaiaops.registry.model import Reference
 
 S = TypeVar("S")
+# Citus: distributed, reference and managed local tables (its API reference, "Partition table").
+_DISTRIBUTED = "SELECT logicalrelid::oid::bigint FROM pg_catalog.pg_dist_partition"
 
 
 def read(session: Session) -> Catalog:
@@ -31,12 +34,14 @@ def read(session: Session) -> Catalog:
     uniques: dict[int, list[tuple[tuple[str, ...], bool]]] = defaultdict(list)
     for relation, names, deferrable in session.fetch(queries.load("catalog_uniques"), {}):
         uniques[relation].append((tuple(names), deferrable))
+    distributed = {row[0] for row in session.fetch(_DISTRIBUTED)} if session.server.citus else set[int]()
     tables = {}
     for row in session.fetch(queries.load("catalog_tables"), {}):
         oid = row[0]
         key = tuple(name for _, name in sorted(keys[oid]))
         unique, deferrable = tuple(names for names, _ in uniques[oid]), any(late for _, late in uniques[oid])
-        tables[oid] = _value(Table, (*row, tuple(columns[oid]), key, tuple(sorted(indexed[oid])), unique, deferrable))
+        more = (tuple(columns[oid]), key, tuple(sorted(indexed[oid])), unique, deferrable, oid in distributed)
+        tables[oid] = _value(Table, (*row, *more))
     rows = session.fetch(queries.load("catalog_foreign_keys"), {})
     return Catalog(tables, tuple(_value(ForeignKey, row) for row in rows))
 
@@ -64,5 +69,13 @@ def soft_columns(session: Session, read: Catalog, references: Iterable[Reference
 
 
 def facts(session: Session) -> Facts:
-    """The server's state now."""
-    return _value(Facts, session.fetch(queries.load("server_facts"), {})[0])
+    """The server's state now. Raises RefusedError for a server on which a change of many rows cannot be made safe."""
+    features.refuse_change(session.server)
+    try:
+        row = session.fetch(queries.load("server_facts"), {"needed": list(features.NEEDED)})[0]
+    except StatementError as error:
+        features.refuse_without(session.server, tuple(filter(None, [features.missing(error)])))
+        raise
+    found = _value(Facts, row)
+    features.refuse_without(session.server, found.lacking)
+    return found

@@ -5,6 +5,7 @@ and what became of a transaction.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import LiteralString
 
 import msgspec
@@ -15,6 +16,7 @@ from gaiaops.postgres import session as pg
 from gaiaops.postgres.session import Session
 from gaiaops.postgres.shape import STANDBY, Facts
 from gaiaops.registry.model import Environment, Timeouts
+from gaiaops.registry.urls import Url
 
 # Text that is read back as it was written, whatever the role's or the database's settings (manual 19.11).
 FAITHFUL = (
@@ -45,14 +47,14 @@ def short_waits(env: Environment) -> Timeouts:
 
 
 def batch_timeouts(env: Environment, deadlock_ms: int) -> Timeouts:
-    """Lock timeout 2 s at most, statement timeout 60 s.
+    """Lock timeout 2 s at most, statement timeout 60 s at most.
 
     The lock timeout is kept to a quarter of deadlock_timeout: somebody who waits for us, and for whose row we then
     wait, looks for a deadlock one deadlock_timeout after they began (manual 19.12). By then we have given up, so
     that it is never they who are cancelled.
     """
     lock = max(50, min(2_000, deadlock_ms // 4))
-    return msgspec.structs.replace(env.timeouts, lock=lock, statement=60_000)
+    return msgspec.structs.replace(env.timeouts, lock=lock, statement=min(env.timeouts.statement or 60_000, 60_000))
 
 
 def check_writable(facts: Facts) -> None:
@@ -69,12 +71,12 @@ def check_server(session: Session, env: Environment, server: str) -> Facts:
 
     Raises RefusedError where another one runs, a pin does not match, or the server is not `server`.
     """
+    facts = catalog.facts(session)  # first: whether there is such a lock
     if session.pooled:
         begin_change(session)
         session.rollback()
     else:
         _take(session, _LOCK)
-    facts = catalog.facts(session)
     pg.check_pin(env, (facts.identifier, facts.database))
     if facts.server != server:
         raise RefusedError(
@@ -128,3 +130,25 @@ def transaction_status(session: Session, xid: str) -> str:
                 hint="wait until it has ended, or end it: pg_stat_activity shows it as gaiaops",
             )
         time.sleep(0.2)
+
+
+def assigned(session: Session) -> str:
+    """The id of the open transaction, "" where it wrote nothing. Whatever the role may do by now, this it may."""
+    return str(session.fetch("SELECT pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.text")[0][0] or "")
+
+
+def became(url: Url, timeouts: Timeouts, xid: str, who: Sequence[str]) -> str:
+    """What became of a transaction whose COMMIT had no answer: committed or aborted, by a new connection's word.
+
+    "" where nobody knows: the server cannot be reached, is not `who` (see session.WHO) any more or was restarted (it
+    may have given the id to another transaction), or the transaction still runs.
+    """
+    if not xid:
+        return "aborted"
+    try:
+        with pg.changing(url, timeouts, "outcome") as session:
+            same = tuple(session.fetch(pg.WHO)[0]) == tuple(who)
+            status = transaction_status(session, xid) if same else ""
+    except GaiaopsError:
+        return ""
+    return status if status in ("committed", "aborted") else ""

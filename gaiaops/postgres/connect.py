@@ -21,6 +21,7 @@ from gaiaops.tunnels import through
 if TYPE_CHECKING:
     import psycopg
 
+    from gaiaops.postgres.bounded import Connection
     from gaiaops.tunnels import Place
 
 _NAME_BYTES = 63  # application_name is cut there (NAMEDATALEN - 1)
@@ -69,24 +70,29 @@ def parameters(url: Url, timeouts: Timeouts, command: str, place: Place | None =
 
 
 @contextmanager
-def connect(url: Url, timeouts: Timeouts, command: str) -> Iterator[psycopg.Connection]:
-    """An autocommit connection, closed at the end.
+def connect(url: Url, timeouts: Timeouts, command: str) -> Iterator[Connection]:
+    """An autocommit connection, closed at the end; what is not committed by then the server rolls back.
 
     Raises ConnectError, with DNS, route, refusal, TLS, password and database told apart.
     """
     import psycopg
 
+    from gaiaops.postgres.bounded import Connection
+
     with through(url, timeouts) as place:
         given: dict[str, Any] = parameters(url, timeouts, command, place)
         try:
             # No prepared statements: behind a pooler the next transaction may be another session's.
-            connection = psycopg.connect(**given, autocommit=True, prepare_threshold=None)
+            connection = Connection.connect(**given, autocommit=True, prepare_threshold=None)
         except psycopg.Error as error:
             raise _failure(error, url, timeouts, given) from None
-        with connection:
+        connection.statement_ms, connection.address = timeouts.statement, url.address
+        try:
             if url.protected:
                 _tell_whether_verified(connection, url, given)
             yield connection
+        finally:
+            connection.close()  # without a word to wait for, as psycopg's own end of the block would
 
 
 def _failure(error: psycopg.Error, url: Url, timeouts: Timeouts, given: Mapping[str, Any]) -> GaiaopsError:

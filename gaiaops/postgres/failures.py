@@ -14,6 +14,7 @@ from gaiaops.errors import (
     DeadlineError,
     GaiaopsError,
     LostServerError,
+    NoAnswerError,
     RefusedError,
     StatementError,
     UsageError,
@@ -176,11 +177,26 @@ def _failure(result: PGresult, sql: str, *, ran_ms: float, timeout_ms: int) -> G
     return StatementError(text, detail=detail, hint=hint)
 
 
-def lost_connection(message: str) -> LostServerError:
+GRACE_MS = 5_000  # the server's own timeout should speak first
+
+
+def no_answer(timeout_ms: int, address: str) -> NoAnswerError:
+    """The error for a server that stays silent, a grace longer than a statement may take."""
+    return NoAnswerError(
+        f"no answer from the server after {show_duration(timeout_ms)}{_at(address)}",
+        hint="give it more with --timeout, or look: gaiaops activity ENV",
+    )
+
+
+def _at(address: str) -> str:
+    return f" ({address})" if address else ""
+
+
+def lost_connection(message: str, address: str) -> LostServerError:
     """The error for a connection that broke in the middle of a statement."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     first = lines[0] if lines else "the connection was lost"
-    return LostServerError(f"lost the server in mid-stream: {first}", hint="the result is incomplete")
+    return LostServerError(f"lost the server in mid-stream: {first}{_at(address)}", hint="the result is incomplete")
 
 
 def point_at(sql: str, position: int) -> str:

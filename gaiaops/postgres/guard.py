@@ -66,6 +66,7 @@ _FUNCTIONS = re.compile(
     | pg_log_backend_memory_contexts
     | http(?:_get|_head|_post|_put|_delete|_patch)?         # pgsql-http, pg_net: requests are sent at once
     | connectby | xpath_table                               # put a query together from their arguments
+    | run_command_on_\w+                                   # Citus: any statement, over connections to its nodes
     )""",
     re.VERBOSE | re.IGNORECASE,
 )
@@ -79,8 +80,13 @@ _LITERALS = rf"{_VALUE}( , {_VALUE})*"  # compiled when first needed
 _SETTINGS = re.compile(r"transaction_\w+|standard_conforming_strings|client_encoding|names|all", re.IGNORECASE)
 _WRITE_HINT = "add --write if you mean it"
 
-# Which of the server's sessions this is.
-WHICH = "SELECT pg_backend_pid()"
+# Who the server is: two columns of a statement that is sent anyhow. Citus keeps its catalog in pg_catalog.
+SERVER = "version(), to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL"
+# Which of the server's sessions this is, and what kind of transaction it has really opened.
+WHICH = (
+    f"SELECT pg_backend_pid(), {SERVER}, current_setting('transaction_read_only'),"
+    " current_setting('transaction_isolation')"
+)
 
 # Tags of commands that leave the guarded transaction; after one of them nothing more is run.
 ENDING_TAGS = ("COMMIT", "ROLLBACK", "BEGIN", "START TRANSACTION", "PREPARE TRANSACTION")

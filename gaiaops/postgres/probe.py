@@ -12,13 +12,14 @@ import msgspec
 
 from gaiaops.errors import ConnectError, GaiaopsError, LostServerError, NoAnswerError
 from gaiaops.postgres.connect import connect
+from gaiaops.postgres.features import announced, missing
 from gaiaops.postgres.opening import opened
 from gaiaops.postgres.stream import Exchange
 from gaiaops.registry.model import Timeouts
 from gaiaops.registry.urls import Url
 
 if TYPE_CHECKING:
-    import psycopg
+    from gaiaops.postgres.bounded import Connection
 
 _LOCK_MS = 100  # nobody waits behind us for longer
 CONNECT_MS = 3_000
@@ -27,14 +28,17 @@ _IDLE_MS = 60_000
 
 
 class Probe:
-    """An open connection. `version` is the server's, as 180006 for 18.6."""
+    """An open connection. `version` is the server's, as 180006 for 18.6; `server` who answers, by what it said when
+    the connection began, until it is asked; `lacks` what it was found not to have, by what asked for it."""
 
-    def __init__(self, connection: psycopg.Connection, statement_ms: int) -> None:
+    def __init__(self, connection: Connection, statement_ms: int) -> None:
         self._connection = connection
         self._statement_ms = statement_ms
-        self._exchange = Exchange(connection.pgconn, statement_ms, _GRACE_MS)
+        self._exchange = Exchange(connection.pgconn, statement_ms, _GRACE_MS, address=connection.address)
         self._in_snapshot = False
         self.version: int = connection.info.server_version
+        self.server = announced(connection.pgconn.parameter_status)
+        self.lacks: dict[str, str] = {}
 
     def ask(
         self, sql: str, values: Mapping[str, object] | None = None, *, snapshot: bool = False
@@ -114,9 +118,9 @@ def probing(url: Url, timeouts: Timeouts, command: str, *, statement_ms: int = 1
 
     limits = bounded(timeouts, statement_ms)
     with connect(url, limits, command) as connection:
-        if limits.statement > limits.connect:  # a question's own bound is shorter: it may find out
-            opened(connection, url, limits)
         probe = Probe(connection, limits.statement)
+        if limits.statement > limits.connect:  # a question's own bound is shorter: it may find out
+            probe.server = opened(connection, url, limits).server
         try:
             yield probe
         except BaseException:
@@ -135,6 +139,8 @@ def unseen(error: GaiaopsError) -> str:
     """
     if error.sqlstate == "42501":  # insufficient_privilege
         return f"needs a privilege: {error.message.removesuffix(' (42501)')}"
+    if what := missing(error):
+        return f"this server has no {what}"
     return error.message
 
 

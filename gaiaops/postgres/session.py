@@ -15,7 +15,8 @@ from gaiaops.errors import LostServerError, RefusedError, StatementError, UsageE
 from gaiaops.postgres import guard
 from gaiaops.postgres.connect import connect
 from gaiaops.postgres.failures import lost_connection, statement_failure
-from gaiaops.postgres.opening import opened
+from gaiaops.postgres.features import COCKROACHDB, announced, missing, without
+from gaiaops.postgres.opening import Opening, opened
 from gaiaops.postgres.stream import Block, Exchange, Result
 from gaiaops.postgres.wrap import Request
 from gaiaops.registry.model import Environment, Registry, Timeouts
@@ -24,30 +25,40 @@ from gaiaops.registry.urls import Url
 if TYPE_CHECKING:
     import psycopg
 
+    from gaiaops.postgres.bounded import Connection
+
 
 # What is behind a connection: system identifier and database; and the server's start, which a copy of a volume has of
 # its own.
 IDENTITY: LiteralString = "SELECT (SELECT system_identifier::text FROM pg_control_system()), current_database()::text"
 WHO: LiteralString = f"{IDENTITY}, pg_postmaster_start_time()::text"
+_CLUSTER: LiteralString = "SELECT crdb_internal.cluster_id()::text, current_database()::text"
+# A schema change would commit the transaction before it runs (CockroachDB, session variables).
+_NO_AUTOCOMMIT: LiteralString = (
+    "SELECT set_config(name, 'off', false) FROM pg_settings WHERE name = 'autocommit_before_ddl'"
+)
 
 
 class Session:
     """Runs statements one by one in the open transaction.
 
     `pooled` where nothing may be kept from one transaction to the next: a transaction pooler may give each another
-    session of the server, and what was left in one to somebody else.
+    session of the server, and what was left in one to somebody else. `server` is who answers, `isolation` what it
+    calls the first transaction's level.
     """
 
-    def __init__(self, connection: psycopg.Connection, timeouts: Timeouts, *, pooled: bool = False) -> None:
+    def __init__(self, connection: Connection, timeouts: Timeouts, opening: Opening | None = None) -> None:
         self.connection = connection
-        self.pooled = pooled
-        self.timeouts = timeouts
-        self.exchange = Exchange(connection.pgconn, timeouts.statement)
+        self.pooled = opening is not None and opening.pooled
+        self.server = opening.server if opening else announced(connection.pgconn.parameter_status)
+        self.isolation = opening.isolation if opening else ""
+        self.use(timeouts)
 
     def use(self, timeouts: Timeouts) -> None:
         """Other bounds from the next transaction on."""
         self.timeouts = timeouts
-        self.exchange = Exchange(self.connection.pgconn, timeouts.statement)
+        self.connection.statement_ms = timeouts.statement
+        self.exchange = Exchange(self.connection.pgconn, timeouts.statement, address=self.connection.address)
 
     @property
     def superuser(self) -> bool:
@@ -79,6 +90,25 @@ class Session:
         """All rows of one of our own statements, with values as parameters. Raises StatementError and such."""
         with self._translated(sql):
             return self.connection.execute(sql, values).fetchall()
+
+    def fetch_partly(self, sql: LiteralString) -> tuple[list[tuple[Any, ...]], tuple[str, ...]]:
+        """As `fetch` in a reading transaction, with NULL for what the server has no function for; and their names.
+
+        Where one is missing the transaction is begun anew: with another snapshot.
+        """
+        lacking: list[str] = []
+        while True:
+            try:
+                # Safe: one of our own statements, from which only calls were taken.
+                return self.fetch(sql), tuple(lacking)
+            except StatementError as error:
+                name = missing(error)
+                less = without(sql, name) if name else sql
+                if less == sql:
+                    raise
+            lacking.append(name)
+            sql = less
+            self.renew()
 
     def execute(self, sql: str, values: Mapping[str, object] | None = None) -> int:
         """Runs one of our own statements and gives the number of rows it changed. Raises as `fetch`."""
@@ -139,7 +169,7 @@ class Session:
         except psycopg.Error as error:
             ran = (time.monotonic() - began) * 1000
             if error.pgresult is None:
-                raise lost_connection(str(error)) from None
+                raise lost_connection(str(error), self.connection.address) from None
             raise statement_failure(error.pgresult, sql, ran_ms=ran, timeout_ms=self.timeouts.statement) from None
 
     def count_rows(self, table: str) -> int:
@@ -154,7 +184,7 @@ class Session:
 
     def identity(self) -> tuple[str, str]:
         """(system identifier, database) of the server behind the name (manual 9.27.11, pg_control_system)."""
-        row = self.fetch(IDENTITY)[0]
+        row = self.fetch(_CLUSTER if self.server.product == COCKROACHDB else IDENTITY)[0]
         return str(row[0]), str(row[1])
 
     def _check_parsing(self) -> None:
@@ -181,9 +211,14 @@ class Session:
 def reading(url: Url, timeouts: Timeouts, command: str) -> Iterator[Session]:
     """A guarded read-only transaction with its snapshot taken, rolled back at the end."""
     with connect(url, timeouts, command) as connection, _cancelled_on_exit(connection):
-        session = Session(
-            connection, timeouts, pooled=opened(connection, url, timeouts, guard.begin_read_sql(timeouts))
-        )
+        opening = opened(connection, url, timeouts, guard.begin_read_sql(timeouts))
+        if not opening.read_only:
+            connection.close()
+            raise RefusedError(
+                f"{opening.server.name} opens no read-only transaction: nothing was run ({url.address})",
+                hint="gaiaops reads under such a transaction only",
+            )
+        session = Session(connection, timeouts, opening)
         yield session
         _leave(session)
 
@@ -209,7 +244,10 @@ def writing(url: Url, timeouts: Timeouts, command: str) -> Iterator[Session]:
     _check_primary(url)
     with connect(url, timeouts, command) as connection, _cancelled_on_exit(connection):
         begin = f"{guard.begin_write_sql(timeouts)}; {guard.WHICH}"
-        yield Session(connection, timeouts, pooled=opened(connection, url, timeouts, begin))
+        session = Session(connection, timeouts, opened(connection, url, timeouts, begin))
+        if session.server.product == COCKROACHDB:
+            session.fetch(_NO_AUTOCOMMIT)
+        yield session
 
 
 @contextmanager
@@ -218,7 +256,7 @@ def changing(url: Url, timeouts: Timeouts, command: str) -> Iterator[Session]:
     replica."""
     _check_primary(url)
     with connect(url, timeouts, command) as connection, _cancelled_on_exit(connection):
-        yield Session(connection, timeouts, pooled=opened(connection, url, timeouts))
+        yield Session(connection, timeouts, opened(connection, url, timeouts))
 
 
 def _check_primary(url: Url) -> None:

@@ -26,7 +26,8 @@ class Table(msgspec.Struct, frozen=True):
 
     `sql` is the qualified and quoted name (the server's own quoting), `key` the columns of the primary key, or of
     a unique index without NULLs; `indexed` the columns that an index begins with, `uniques` those
-    of each unique index, one of which may be `deferrable`; `rows` the planner's estimate.
+    of each unique index, one of which may be `deferrable`; `rows` the planner's estimate; `distributed` that Citus
+    keeps its rows on other nodes.
     """
 
     oid: int
@@ -45,6 +46,7 @@ class Table(msgspec.Struct, frozen=True):
     indexed: tuple[str, ...] = ()
     uniques: tuple[tuple[str, ...], ...] = ()
     deferrable: bool = False
+    distributed: bool = False
 
     def column(self, name: str) -> Column | None:
         return next((column for column in self.columns if column.name == name), None)
@@ -104,6 +106,7 @@ class Facts(msgspec.Struct, frozen=True):
     may_temp: bool
     deadlock_ms: int
     counts: bool
+    lacking: tuple[str, ...] = ()
 
     @property
     def server(self) -> str:

@@ -20,10 +20,9 @@ import msgspec
 
 from gaiaops.errors import GaiaopsError, LostServerError, NoAnswerError, RefusedError
 from gaiaops.postgres import copytext
-from gaiaops.postgres.failures import lost_connection, statement_failure
+from gaiaops.postgres.failures import GRACE_MS, lost_connection, no_answer, statement_failure
 from gaiaops.postgres.wire import Column, Encoder, Row, Wire, encoder
 from gaiaops.postgres.wrap import Request, copy_sql, json_line, may_break_lines, one_line, selection
-from gaiaops.registry.durations import show_duration
 
 if TYPE_CHECKING:
     import psycopg
@@ -34,7 +33,6 @@ _LARGE_ROW = 4_096  # bytes: 1,000 smaller ones are 4 MB at most
 _PAUSE_MS = 20  # a block is filled up while the server keeps sending …
 _BLOCK_SECONDS = 0.2  # … for so long at most
 _ROWS_PER_CHUNK = 64  # larger chunks are no faster, and wide rows would fill the memory
-_GRACE_MS = 5_000  # the server's own timeout should speak first
 
 Block = list[Row]
 
@@ -54,13 +52,16 @@ class Result(msgspec.Struct):
 class Exchange:
     """One connection's conversation with the server, every wait bounded and open to Ctrl-C."""
 
-    def __init__(self, pgconn: PGconn, statement_timeout_ms: int, grace_ms: int = _GRACE_MS) -> None:
+    def __init__(
+        self, pgconn: PGconn, statement_timeout_ms: int, grace_ms: int = GRACE_MS, *, address: str = ""
+    ) -> None:
         from psycopg import pq
 
         self._pq = pq
         self._pgconn = pgconn
         self._timeout_ms = statement_timeout_ms
         self._grace_ms = grace_ms
+        self._address = address
         self._started = time.monotonic()
         self._poll = select.poll()
         self._poll.register(pgconn.socket, select.POLLIN)
@@ -106,7 +107,7 @@ class Exchange:
             self._drain(sql, started)
         yield from self._copy_blocks()
         if self._drain(sql) is None and not self._alive():
-            raise lost_connection(self._pgconn.error_message.decode("utf-8", "replace"))
+            raise self._lost()
 
     def texts(self, sql: str, connection: psycopg.Connection) -> Iterator[list[str]]:
         """The rows of our own SELECT of one text column, in blocks; the server begins at once.
@@ -137,7 +138,7 @@ class Exchange:
             result.clear()
             result = self._result()
         if not self._alive():
-            raise lost_connection(self._pgconn.error_message.decode("utf-8", "replace"))
+            raise self._lost()
 
     def _describe(self, sql: str) -> tuple[Column, ...]:
         """Parses the statement alone, so that unbalanced text never reaches the wrapper around it."""
@@ -167,7 +168,9 @@ class Exchange:
                 last = result
                 result = self._result()
         except LostServerError:
-            raise failure or lost_connection(self._pgconn.error_message.decode("utf-8", "replace")) from None
+            raise failure or self._lost() from None
+        except NoAnswerError as silence:  # after the error, before the end of the answer
+            raise failure or silence from None
         if failure is not None:
             raise failure
         return last
@@ -189,7 +192,7 @@ class Exchange:
         final = self._drain(sql)
         outcome.tag = f"SELECT {total}"
         if final is None and not self._alive():
-            raise lost_connection(self._pgconn.error_message.decode("utf-8", "replace"))
+            raise self._lost()
 
     def _copy_blocks(self) -> Iterator[Block]:
         from psycopg import Error
@@ -225,14 +228,14 @@ class Exchange:
     def _copy_failure(self, error: Exception) -> GaiaopsError:
         """A broken connection, or an error of the statement that came in the middle of its rows."""
         if not self._alive():
-            return lost_connection(self._pgconn.error_message.decode("utf-8", "replace") or str(error))
-        result = self._pgconn.get_result()
+            return self._lost(error)
+        result = self._result()
         with suppress(Exception):  # to the end: the connection is to be used again, if it is there
-            while self._pgconn.get_result() is not None:
+            while self._result() is not None:
                 pass
         if result is not None and result.error_field(self._pq.DiagnosticField.SQLSTATE):
             return statement_failure(result, "", ran_ms=self._elapsed_ms(), timeout_ms=self._timeout_ms)
-        return lost_connection(str(error))
+        return lost_connection(str(error), self._address)
 
     def _fetch(self, request: Request, described: tuple[Column, ...]) -> Result:
         """Without COPY: parameters bound by the server, rows fetched in chunks.
@@ -251,7 +254,7 @@ class Exchange:
             self._pgconn.set_single_row_mode()
         first = self._result()
         if first is None:
-            raise lost_connection(self._pgconn.error_message.decode("utf-8", "replace"))
+            raise self._lost()
         if described:
             self._check_wrapped(first, request, sql)
         self._check(first, sql)
@@ -291,7 +294,7 @@ class Exchange:
         try:
             how(*arguments)
         except Exception as error:
-            raise lost_connection(str(error)) from None
+            raise lost_connection(str(error), self._address) from None
 
     def _result(self) -> PGresult | None:
         """The next result, waiting for it with the deadline."""
@@ -304,33 +307,31 @@ class Exchange:
         try:
             while self._pgconn.flush():
                 if self._left_ms() == 0:
-                    raise self._no_answer()
+                    raise no_answer(self._timeout_ms, self._address)
                 select.select([], [self._pgconn.socket], [], 0.1)
         except GaiaopsError:
             raise
         except Exception as error:
-            raise lost_connection(str(error)) from None
+            raise lost_connection(str(error), self._address) from None
 
     def _wait(self) -> None:
         """Waits for bytes and takes them in; a dead network ends it soon after the statement timeout."""
         if not self._poll.poll(self._left_ms()):
-            raise self._no_answer()
+            raise no_answer(self._timeout_ms, self._address)
         self._take()
 
     def _take(self) -> None:
         try:
             self._pgconn.consume_input()
         except Exception as error:
-            raise lost_connection(str(error)) from None
+            raise lost_connection(str(error), self._address) from None
 
     def _left_ms(self) -> float | None:
         return max(0.0, self._timeout_ms + self._grace_ms - self._elapsed_ms()) if self._timeout_ms else None
 
-    def _no_answer(self) -> NoAnswerError:
-        return NoAnswerError(
-            f"no answer from the server after {show_duration(self._timeout_ms)}",
-            hint="give it more with --timeout, or look: gaiaops activity ENV",
-        )
+    def _lost(self, error: Exception | str = "") -> LostServerError:
+        """The error for a connection that broke, in libpq's words where it has any."""
+        return lost_connection(self._pgconn.error_message.decode("utf-8", "replace") or str(error), self._address)
 
     def _elapsed_ms(self) -> float:
         return (time.monotonic() - self._started) * 1000
@@ -358,7 +359,7 @@ class Exchange:
         if result.status not in (status.FATAL_ERROR, status.BAD_RESPONSE):
             return
         if not self._alive() and not result.error_field(self._pq.DiagnosticField.SQLSTATE):
-            raise lost_connection(result.error_message.decode("utf-8", "replace"))
+            raise lost_connection(result.error_message.decode("utf-8", "replace"), self._address)
         failure: GaiaopsError = statement_failure(result, sql, ran_ms=self._elapsed_ms(), timeout_ms=self._timeout_ms)
         raise failure
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from gaiaops.errors import UsageError
-from gaiaops.postgres import guard, leaks
+from gaiaops.postgres import features, guard, leaks
+from gaiaops.postgres.features import Server
 from gaiaops.postgres.lexer import Statement, bind, split
 from gaiaops.postgres.wire import Wire
 from gaiaops.postgres.wrap import Request
@@ -34,6 +35,11 @@ class Script(msgspec.Struct, frozen=True):
         """Raises RefusedError before anything is sent where a statement must not run in a reading command."""
         for statement in self.statements:
             guard.refuse(statement, protected=protected)
+
+    def refuse_here(self, server: Server) -> None:
+        """Raises RefusedError where a reading command must not run a statement on this very server."""
+        for statement in self.statements:
+            features.refuse_statement(server, statement)
 
     def refuse_leaks(self, *, write: bool) -> None:
         """Raises RefusedError where a statement would leave something on a transaction pooler's connection."""

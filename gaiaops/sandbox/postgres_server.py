@@ -102,8 +102,7 @@ def initialise(layout: Layout, state: State) -> None:
     try:
         _run(
             [str(binaries(layout) / "initdb"), "-D", str(partial), "-U", "postgres", "--auth=scram-sha-256",
-             f"--pwfile={password}", "--encoding=UTF8", "--locale=C.UTF-8", *provider(layout),
-             "--no-sync", "--no-instructions"],
+             f"--pwfile={password}", "--encoding=UTF8", "--locale=C.UTF-8", *provider(layout), "--no-sync"],
             layout, who,
         )  # fmt: skip
     finally:

@@ -8,13 +8,11 @@ from __future__ import annotations
 import os
 import resource
 import signal
-import socket
 import subprocess
 import sys
-import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -22,6 +20,7 @@ import psycopg
 import pytest
 
 from tests.conftest import GAIAOPS, Command, Sandbox, registry_for
+from tests.integration.fault_kit import Cut, Proxy, Stall, network
 from tests.waiting import until
 
 ENDLESS = "SELECT i, repeat('x', 1000) AS x FROM generate_series(1, 10000) AS i, generate_series(1, 10000)"
@@ -238,66 +237,29 @@ def test_the_server_ends_the_connection_after_rows(options: tuple[str, ...], wat
         assert "hint: the result is incomplete" in error_of(child)
 
 
-class Relay:
-    """A way to the server that can be cut, or left open and silent."""
-
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        self._server = (parts.hostname or "", parts.port or 5432)
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        port = self._listening.getsockname()[1]
-        self.url = url.replace(f"{parts.hostname}:{parts.port}", f"127.0.0.1:{port}")
-        self._sockets: list[socket.socket] = []
-        self.silent = threading.Event()
-        self.passed = 0
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = self._listening.accept()
-                server = socket.create_connection(self._server)
-                self._sockets += [client, server]
-                for source, sink in ((client, server), (server, client)):
-                    threading.Thread(target=self._pass, args=(source, sink), daemon=True).start()
-
-    def _pass(self, source: socket.socket, sink: socket.socket) -> None:
-        with suppress(OSError):
-            while data := source.recv(1 << 16):
-                if self.silent.is_set():
-                    return
-                sink.sendall(data)
-                self.passed += len(data)
-
-    def cut(self) -> None:
-        for each in self._sockets:
-            with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        self._listening.close()
-        self.cut()
-        for each in self._sockets:
-            each.close()
-
-
 @pytest.fixture
-def relay(sandbox: Sandbox) -> Iterator[Relay]:
-    made = Relay(sandbox.url("dev"))
-    yield made
-    made.close()
+def way(sandbox: Sandbox) -> Iterator[Proxy]:
+    """A way to dev's PostgreSQL that goes wrong as told."""
+    server = urlsplit(sandbox.url("dev"))
+    with network() as net, net.proxy(server.hostname or "", server.port or 0) as made:
+        yield made
+
+
+def behind(way: Proxy, sandbox: Sandbox) -> str:
+    """The URL of dev through it."""
+    url = urlsplit(sandbox.url("dev"))
+    return url._replace(netloc=f"{url.netloc.rpartition('@')[0]}@127.0.0.1:{way.port}").geturl()
 
 
 @pytest.mark.parametrize("options", [(), ("-p", "x=1")])
 def test_the_network_is_cut_in_mid_stream(
-    options: tuple[str, ...], relay: Relay, watch: Watch, sandbox: Sandbox, folder: Path, tmp_path: Path
+    options: tuple[str, ...], way: Proxy, watch: Watch, sandbox: Sandbox, folder: Path, tmp_path: Path
 ) -> None:
     sql = f"{TRICKLE} WHERE :x = '1'" if options else TRICKLE
     target = folder / "rows.json"
-    registry = registry_for(tmp_path, dev=relay.url)
+    registry = registry_for(tmp_path, dev=behind(way, sandbox))
+    way.meet(Cut(500_000))
     with started(sandbox, watch.sql(sql), *options, "--json", "-o", str(target), registry=registry) as child:
-        assert until(lambda: relay.passed > 500_000)
-        relay.cut()
         assert child.wait(30) == 1
         error = error_of(child)
     assert error.startswith("gaiaops: error: [dev] lost the server in mid-stream: ")
@@ -306,14 +268,13 @@ def test_the_network_is_cut_in_mid_stream(
 
 
 def test_a_network_that_falls_silent_costs_the_timeout(
-    relay: Relay, watch: Watch, sandbox: Sandbox, folder: Path, tmp_path: Path
+    way: Proxy, watch: Watch, sandbox: Sandbox, folder: Path, tmp_path: Path
 ) -> None:
     """Nothing more comes, not even the server's own timeout: a grace later the client gives up by itself."""
-    registry = registry_for(tmp_path, dev=relay.url)
+    registry = registry_for(tmp_path, dev=behind(way, sandbox))
+    way.meet(Stall(100_000))
     arguments = (watch.sql(TRICKLE), "--csv", "--timeout", "2s", "-o", str(folder / "rows.csv"))
     with started(sandbox, *arguments, registry=registry) as child:
-        assert until(lambda: relay.passed > 100_000)
-        relay.silent.set()
         assert child.wait(40) == 4
         assert "no answer from the server after 2s" in error_of(child)
     assert nothing_left(folder)

@@ -16,6 +16,7 @@ import psycopg
 
 from gaiaops import registry
 from gaiaops.audit import run, sources
+from gaiaops.audit.kinds import Finding
 from gaiaops.sandbox import seed
 from gaiaops.sandbox.drift import ENVIRONMENTS
 from tests.cli.cleanup_world import PLATFORM
@@ -48,7 +49,8 @@ class R:
 
     @property
     def flags(self) -> str:
-        states = (self.banned, self.deleted, self.anonymous, self.sso, self.unconfirmed, self.young, self.invisible)
+        open_address = self.unconfirmed and bool(self.address)  # without one there is nothing to confirm
+        states = (self.banned, self.deleted, self.anonymous, self.sso, open_address, self.young, self.invisible)
         return "".join(letter for letter, is_so in zip("bdasuyv", states, strict=True) if is_so)
 
 
@@ -121,7 +123,7 @@ def _of_profile(name: str, profile: P, profiles: Sequence[P], records: Sequence[
             yield "id-mismatch", name, profile.id
         if record.id == profile.id and record.address and not record.deleted and record.address != profile.address:
             yield "case-drift" if record.address.casefold() == fold else "email-drift", name, profile.id
-        if record.unconfirmed and not (record.deleted or record.anonymous):
+        if record.unconfirmed and record.address and not (record.deleted or record.anonymous):
             yield "unconfirmed-profile", name, profile.id
     if len([p for p in twins if not p.young]) > 1:
         yield "duplicate-profile", name, fold
@@ -150,6 +152,7 @@ class Outcome:
     source: str
     listed: int = 0
     source_error: str = ""
+    findings: list[Finding] = field(default_factory=list)
     report: Any = field(default=None, repr=False)
 
 
@@ -205,7 +208,8 @@ class World:
         wanted = sources.Wanted(source)
         with run.audit(loaded, loaded.select(env), wanted, progress, frozenset(kinds)) as done:
             report = done.report
-            listed = [(f.kind, f.environment, f.subject) for f in report.findings()]
+            findings = list(report.findings())
+            listed = [(f.kind, f.environment, f.subject) for f in findings]
             assert len(listed) == len(set(listed)), "a finding came twice"
             counts = Counter({kind: report.count(kind) for kind in run.ALL_KINDS if report.count(kind)})
             assert counts == Counter(kind for kind, _, _ in listed), "the counts are not those of the findings"
@@ -219,6 +223,7 @@ class World:
                 report.source,
                 len(listed),
                 str(report.source_error or ""),
+                findings,
                 report,
             )
 

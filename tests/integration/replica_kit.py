@@ -109,7 +109,10 @@ class Pair:
     def paused(self) -> Iterator[None]:
         """The standby receives and replays nothing."""
         self.standby.fetch("SELECT pg_wal_replay_pause()")
-        until(lambda: self.standby.fetch("SELECT pg_get_wal_replay_pause_state()") == "paused", "the pause")
+        state = "SELECT CASE WHEN pg_is_wal_replay_paused() THEN 'paused' END"  # 13 knows no state in between
+        if int(str(self.standby.fetch("SELECT current_setting('server_version_num')"))) >= 140_000:
+            state = "SELECT pg_get_wal_replay_pause_state()"
+        until(lambda: self.standby.fetch(state) == "paused", "the pause")
         try:
             yield
         finally:
@@ -150,7 +153,7 @@ def cluster(folder: Path) -> Iterator[Server]:
     layout = Layout.at(folder / "layout")
     programs, data = binaries(layout), folder / "primary"
     run_as_owner([str(programs / "initdb"), "-D", str(data), "-U", "postgres", "--auth=trust", "--no-sync",
-                  "--encoding=UTF8", *provider(layout), "--locale=C.UTF-8", "--no-instructions"])  # fmt: skip
+                  "--encoding=UTF8", *provider(layout), "--locale=C.UTF-8"])  # fmt: skip
     with (data / "postgresql.conf").open("a", encoding="utf-8") as file:
         file.write(_SETTINGS)
     server = Server(programs, data, free_port())

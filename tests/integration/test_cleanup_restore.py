@@ -173,7 +173,7 @@ def test_columns_with_our_own_names(empty: str, tmp_path: Path, by: str) -> None
     pytest.param("""CREATE TABLE a (raw int NOT NULL, id int GENERATED ALWAYS AS (raw + 1) STORED PRIMARY KEY,
         user_id int REFERENCES users ON DELETE CASCADE, created_by int REFERENCES users);
         CREATE TABLE b (id int PRIMARY KEY, a int REFERENCES a ON DELETE CASCADE);
-        INSERT INTO a VALUES (1, DEFAULT, 1, 11), (2, DEFAULT, 11, 1), (3, DEFAULT, 2, 2);
+        INSERT INTO a (raw, user_id, created_by) VALUES (1, 1, 11), (2, 11, 1), (3, 2, 2);
         INSERT INTO b VALUES (1, 2), (2, 3), (3, 4)""", id="a generated key"),
     pytest.param("""CREATE TABLE a (id int PRIMARY KEY, no int UNIQUE DEFERRABLE INITIALLY DEFERRED,
         user_id int REFERENCES users ON DELETE CASCADE, next int);

@@ -597,7 +597,7 @@ def test_the_planned_tables(postgres_url: str, tmp_path: Path) -> None:
 PLANNED = """
 INSERT INTO users (id, email) SELECT ('0000000' || n || '-0000-0000-0000-000000000000')::uuid, email
     FROM (VALUES (1, 't1+dev@x.io'), (2, 't2+staging@x.io'), (3, 'r1@x.io'), (4, 'r2@x.io')) AS v (n, email);
-CREATE FUNCTION u(n int) RETURNS uuid LANGUAGE sql IMMUTABLE RETURN ('0000000' || n || '-0000-0000-0000-000000000000')::uuid;
+CREATE FUNCTION u(n int) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$ SELECT ('0000000' || n || '-0000-0000-0000-000000000000')::uuid $$;
 INSERT INTO roles (id, name, created_by) VALUES (u(1), 'by test', u(1)), (u(2), 'by real', u(3));
 INSERT INTO permissions (id, resource_type, action) VALUES (u(1), 'doc', 'read');
 INSERT INTO role_permissions (role_id, permission_id, granted_by) VALUES (u(1), u(1), u(2)), (u(2), u(1), u(3));

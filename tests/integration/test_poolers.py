@@ -190,7 +190,8 @@ def test_rows_of_others_need_the_whole_plan_in_each_batch(world: World, pooler: 
 SLOW = """
 CREATE OR REPLACE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS
     $$ BEGIN PERFORM pg_sleep({0}); RETURN NULL; END $$;
-CREATE OR REPLACE TRIGGER slowly AFTER DELETE ON users FOR EACH STATEMENT EXECUTE FUNCTION slowly();
+DROP TRIGGER IF EXISTS slowly ON users;
+CREATE TRIGGER slowly AFTER DELETE ON users FOR EACH STATEMENT EXECUTE FUNCTION slowly();
 """
 MANY = "INSERT INTO users (email) SELECT format('many.%s+dev@example.com', n) FROM generate_series(1, 900) AS n"
 

@@ -126,6 +126,8 @@ VALUES: dict[str, st.SearchStrategy[str]] = {
 @pytest.mark.parametrize("kind", VALUES)
 def test_json_is_what_row_to_json_says(kind: str, data: st.DataObject, connection: psycopg.Connection) -> None:
     """A value, an array of values and an array of arrays: the same JSON as the server's."""
+    if connection.info.server_version < 140_000 and "multirange" in kind:
+        pytest.skip("multiranges came with 14")
     one = data.draw(VALUES[kind])
     some = data.draw(st.lists(st.one_of(st.none(), VALUES[kind]), max_size=4))
     nested = [some, some[::-1]] if some else []  # an empty one within is an error before 17

@@ -306,11 +306,10 @@ def latin(sandbox: Sandbox, gaiaops: Command, tmp_path: Path) -> Command:
 
     names = {"latin": "LATIN1", "raw": "SQL_ASCII"}
     with psycopg.connect(sandbox.url("dev"), autocommit=True) as connection:
+        libc = "LOCALE_PROVIDER libc" if connection.info.server_version >= 150_000 else ""  # before, there was no other
         for name, encoding in names.items():
             connection.execute(f"DROP DATABASE IF EXISTS odd_{name} WITH (FORCE)")
-            connection.execute(
-                f"CREATE DATABASE odd_{name} TEMPLATE template0 ENCODING '{encoding}' LOCALE_PROVIDER libc LOCALE 'C'"
-            )
+            connection.execute(f"CREATE DATABASE odd_{name} TEMPLATE template0 ENCODING '{encoding}' {libc} LOCALE 'C'")
     urls = {name: sandbox.state.postgres_url(f"odd_{name}") for name in names}
     with psycopg.connect(urls["raw"]) as raw:
         raw.execute(r"CREATE TABLE bytes AS SELECT convert_from('\x61ff0a62', 'SQL_ASCII') AS t")

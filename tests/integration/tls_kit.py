@@ -162,7 +162,7 @@ def tls_server() -> Iterator[TlsServer]:
         if who:
             os.chown(data, who["user"], who["group"])
         _run("initdb", "-D", data, "-U", "postgres", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync",
-             "--no-instructions", "-A", "trust")  # fmt: skip
+             "-A", "trust")  # fmt: skip
         for file in ("good.pem", "good.key", "ca.pem"):
             _give(folder / file, data / file)
         (data / "pg_hba.conf").write_text(_HBA, encoding="utf-8")

@@ -158,7 +158,13 @@ def types_script(url: str) -> str:
     xml is left out where the server was built without it (the sandbox's is).
     """
     types = {kind: found for kind, found in TYPES.items() if kind != "xml" or _has_xml(url)}
-    if not fetch(url, "SELECT 1 WHERE current_setting('server_version_num')::int >= 170000"):  # no interval is infinite
+    version = int(str(fetch(url, "SELECT current_setting('server_version_num')")[0][0]))
+    if version < 140_000:  # no multiranges, and no numeric is infinite
+        types = {kind: found for kind, found in types.items() if not kind.endswith("multirange")}
+        types = {k: [v for v in found if "num" not in k or "Infinity" not in v] for k, found in types.items()}
+    if version < 150_000:  # a scale is not negative
+        types.pop("numeric(3,-2)")
+    if version < 170_000:  # no interval is infinite
         types = {k: [v for v in found if "interval" not in k or "infinity" not in v] for k, found in types.items()}
     columns = ", ".join(f"v{i} {kind}" for i, kind in enumerate(types))
     most = max(map(len, types.values()))

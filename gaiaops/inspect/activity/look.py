@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
+from gaiaops.errors import GaiaopsError
 from gaiaops.inspect.activity import tree
 from gaiaops.inspect.activity.values import AUTOVACUUM, CLIENT, Look, Prepared, Session
-from gaiaops.postgres import queries
+from gaiaops.postgres import features, queries
+from gaiaops.postgres.guard import SERVER
 from gaiaops.postgres.probe import Probe
 
 COMMAND = "activity"
 STATEMENT_MS = 3_000  # for one look; pg_blocking_pids stops the lock manager for each one who waits
+_QUERY = "activity_look"
+_BLOCKING = re.compile(r"\bpg_(?:safe_snapshot_)?blocking_pids\([\w.]+\)")
 
 
 class Activity(msgspec.Struct, frozen=True):
@@ -48,10 +53,29 @@ class Activity(msgspec.Struct, frozen=True):
 
 
 def take(probe: Probe, now: str | None = None) -> Look:
-    """One look, in one statement; `now` stands for the server's clock. Raises the error tree's errors."""
-    row = probe.ask(queries.load("activity_look"), {"now": now})[0]
+    """One look, in one statement; `now` stands for the server's clock. Where the server cannot say who blocks whom, its
+    sessions alone, from then on. Raises the error tree's errors."""
+    document, *who = _asked(probe, {"now": now})
+    probe.server = features.of(who)
+    features.check_sessions(probe.server)
     # Statements are as long as the sessions' encodings make them, cut in the middle of a character too.
-    return msgspec.json.decode(bytes(row[0]).decode("utf-8", "replace"), type=Look)
+    look = msgspec.json.decode(bytes(document).decode("utf-8", "replace"), type=Look)
+    unknown, blind = features.blocking(probe.server, probe.lacks.get(_QUERY, ""))
+    return msgspec.structs.replace(look, unknown=unknown, blind=blind, waits=() if blind else look.waits)
+
+
+def _asked(probe: Probe, values: Mapping[str, object]) -> Sequence[Any]:
+    features.check_sessions(probe.server)
+    sql = queries.load(_QUERY)
+    if _QUERY not in probe.lacks:
+        try:
+            return probe.ask(sql, values)[0]
+        except GaiaopsError as error:
+            if not (lacking := features.missing(error)):
+                raise
+            probe.lacks[_QUERY] = lacking
+            features.check_sessions(features.of(probe.ask(f"SELECT {SERVER}")[0]))
+    return probe.ask(_BLOCKING.sub("'{}'::int[]", sql), values)[0]
 
 
 def arranged(look: Look, *, all_databases: bool = False) -> Activity:

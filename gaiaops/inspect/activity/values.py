@@ -143,6 +143,8 @@ class Look(msgspec.Struct, frozen=True):
     sessions: tuple[Session, ...]
     waits: tuple[Wait, ...]
     prepared: tuple[Prepared, ...]
+    unknown: str = ""  # what this server does not tell of who waits for whom, in a line
+    blind: bool = False  # … and that is everything
 
     def session(self, pid: int) -> Session | None:
         """The process of this id, None where there is none."""

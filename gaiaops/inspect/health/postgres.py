@@ -12,7 +12,8 @@ from gaiaops.errors import GaiaopsError
 from gaiaops.inspect.health import tables
 from gaiaops.inspect.health.checks import Measured, Verdict
 from gaiaops.inspect.health.words import age, count, number
-from gaiaops.postgres import queries
+from gaiaops.postgres import features, queries
+from gaiaops.postgres.guard import SERVER
 from gaiaops.postgres.probe import Probe
 from gaiaops.postgres.replica import State, behind
 from gaiaops.postgres.secrets import masked
@@ -36,6 +37,8 @@ class Look:
 
     def measure(self, check: str) -> Measured:
         """What a check sees. Raises the error tree's errors."""
+        if why := features.unasked(self.probe.server, check):
+            return Measured(unseen=why)
         if check == "slow-statements":
             return slow_statements(self.probe)
         query, read = _QUERIES[check]
@@ -54,11 +57,14 @@ class Look:
 
 
 def reachable(probe: Probe) -> Measured:
-    """The time of one round trip. Raises the error tree's errors."""
+    """The time of one round trip, which also says who the server is. Raises the error tree's errors."""
     probe.ask("SELECT 1")
     began = time.perf_counter()
-    version = probe.ask("SELECT current_setting('server_version')")[0][0]
-    return Measured((time.perf_counter() - began) * 1000, f"PostgreSQL {str(version).split()[0]}")
+    who = probe.ask(f"SELECT {SERVER}")[0]
+    latency = (time.perf_counter() - began) * 1000
+    probe.server = features.of(who)
+    here = ("what is measured is this node alone",) if probe.server.citus else ()
+    return Measured(latency, probe.server.name, here)
 
 
 def connections(rows: Rows) -> Measured:

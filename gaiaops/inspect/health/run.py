@@ -80,7 +80,7 @@ class _Part:
             why = error.message
             level = Verdict.OK if isinstance(error, UsageError) else Verdict.CRITICAL
             bad = level is not Verdict.OK
-            lost = Measured(None, why if bad else "", _hint(error, self.environment), "" if bad else why, level)
+            lost = Measured(None, why if bad else "", _hint(error), "" if bad else why, level)
             found.update({spec.name: lost for spec in self.specs if spec.name.endswith("reachable")})
         missing = Measured(unseen=checks.UNREACHED if error else "not measured")
         return [
@@ -88,10 +88,9 @@ class _Part:
         ]
 
 
-def _hint(error: GaiaopsError, environment: str) -> tuple[str, ...]:
-    """An error's hint, which names the environment as ENV; none where it speaks of another command."""
-    said = bool(error.hint) and not isinstance(error, NoAnswerError)
-    return (error.hint.replace("ENV", environment),) if said else ()
+def _hint(error: GaiaopsError) -> tuple[str, ...]:
+    """An error's hint; none where it speaks of another command."""
+    return (error.next_step(),) if error.hint and not isinstance(error, NoAnswerError) else ()
 
 
 def run(registry: Registry, chosen: Sequence[Environment]) -> Report:
@@ -226,6 +225,6 @@ def _auth(part: _Part, registry: Registry) -> None:
         try:
             api.check(url, key, timeouts)
         except GaiaopsError as error:
-            part.emit(spec.name, Measured(1.0, error.message, _hint(error, SHARED)))
+            part.emit(spec.name, Measured(1.0, error.message, _hint(error)))
         else:
             part.emit(spec.name, Measured(0.0, "the service key was accepted"))

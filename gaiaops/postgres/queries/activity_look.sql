@@ -1,5 +1,6 @@
 -- Everything about a server's sessions at one moment, as one JSON document in the client's encoding: a bytea, since
--- another database's statements may be in another encoding than this one's, and then are no valid text here.
+-- another database's statements may be in another encoding than this one's, and then are no valid text here. And who
+-- the server is, as guard.SERVER.
 -- now             the clock that ages are measured by: the parameter, else the server's
 -- own, role       our own session and its role
 -- database        ours
@@ -99,4 +100,4 @@ SELECT textsend(json_build_object(
         )), '[]')
         FROM prepared AS p, clock
     )
-)::text)
+)::text), version(), to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL

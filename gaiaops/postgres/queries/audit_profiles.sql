@@ -1,7 +1,7 @@
 -- Profiles as lines (id, flags, address, with tabs between), in the order of the address with ASCII letters in lower
 -- case (`k`). Flags: h where the address is not plainly this environment's own ({home} is a cheap test that errs to
 -- one side), c where it is not in lower case, y where the row is younger than the grace window. concat() costs more
--- than ||, so it is for the few that have flags.
+-- than ||, so it is for the few that have flags. {also} orders further those with one key.
 SELECT
     CASE
         WHEN {home} AND k = email AND NOT young THEN id::text || E'\t\t' || email
@@ -23,4 +23,4 @@ FROM (
         {young} AS young
     FROM users
 ) AS u
-ORDER BY k
+ORDER BY k{also}

@@ -8,6 +8,7 @@
 -- may_temp               whether this role may create temporary tables
 -- deadlock_ms            deadlock_timeout
 -- counts                 whether the server counts rows per table (track_counts)
+-- lacking                which of the functions that a change needs are not there
 SELECT
     (SELECT system_identifier::text FROM pg_control_system()) AS identifier,
     current_database()::text AS database,
@@ -18,7 +19,11 @@ SELECT
     (SELECT extract(epoch FROM max(replay_lag)) FROM pg_stat_replication)::float8 AS lag_s,
     has_database_privilege(current_database(), 'TEMP') AS may_temp,
     (SELECT setting::int FROM pg_settings WHERE name = 'deadlock_timeout') AS deadlock_ms,
-    current_setting('track_counts')::boolean AS counts
+    current_setting('track_counts')::boolean AS counts,
+    ARRAY(
+        SELECT needed FROM unnest(%(needed)s::text[]) AS needed
+        WHERE NOT EXISTS (SELECT FROM pg_proc WHERE proname = needed AND pronamespace = 'pg_catalog'::regnamespace)
+    ) AS lacking
 FROM (SELECT 1) AS one
 LEFT JOIN LATERAL (
     SELECT pid, usename, application_name, xact_start FROM pg_stat_activity

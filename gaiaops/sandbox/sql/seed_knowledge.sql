@@ -40,7 +40,7 @@ SELECT d.path, v.v, jsonb_build_object('title', d.title, 'content', left(d.body,
 
 INSERT INTO kb_search_index (path, line_number, content_excerpt, search_vector, keywords)
 SELECT d.path, l.n, l.line, to_tsvector('pg_catalog.simple', l.line), string_to_array(lower(rtrim(d.title)), ' ')
-  FROM seed_document AS d, string_to_table(d.body, '. ') WITH ORDINALITY AS l (line, n)
+  FROM seed_document AS d, unnest(string_to_array(d.body, '. ')) WITH ORDINALITY AS l (line, n)
  ORDER BY d.i, l.n;
 
 -- Principals of all three types; only 'user' names a person. A team's id is a UUID and names nobody.

@@ -89,7 +89,7 @@ class FakeSide:
     """An environment in memory."""
 
     def __init__(self, name: str, profiles: Sequence[P]) -> None:
-        self.env = SimpleNamespace(name=name)
+        self.env = SimpleNamespace(name=name, shards=())
         self.profiles = profiles
 
     def find(self, ids: Collection[str], addresses: Collection[str]) -> list[Profile]:
@@ -138,8 +138,8 @@ def audited(
         batch = [comparison.widened(name, suspect) for suspect in comparison.profiles[name]]
         suspects |= {(name, suspect.id) for suspect in batch}
         assert len(batch) == len({suspect.id for suspect in batch}), "a suspect came twice"
-        for _, seen in look.profiles(side, batch, auth, absence=True):  # type: ignore[arg-type]
-            found |= {(f.kind, f.environment, f.subject) for f in of_profile(seen, HOMES)}
+        for _, copies in look.profiles(side, batch, auth, absence=True):  # type: ignore[arg-type]
+            found |= {(f.kind, f.environment, f.subject) for seen in copies for f in of_profile(seen, HOMES)}
     missed = [comparison.widened_record(record) for record in comparison.records]
     suspects |= {("", record.id) for record in missed}
     calm = {"everywhere": True, "surviving": lambda name: nullcontext()}

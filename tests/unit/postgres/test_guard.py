@@ -7,7 +7,7 @@ import time
 import pytest
 
 from gaiaops.errors import ExitCode, RefusedError
-from gaiaops.postgres.guard import begin_read_sql, begin_write_sql, refuse
+from gaiaops.postgres.guard import WHICH, begin_read_sql, begin_write_sql, refuse
 from gaiaops.postgres.lexer import Kind, split, tokens
 from gaiaops.registry.model import Timeouts
 
@@ -207,7 +207,7 @@ def test_transactions_are_opened_with_their_bounds() -> None:
     timeouts = Timeouts(statement=7, lock=8, idle=9)
     read, write = begin_read_sql(timeouts), begin_write_sql(timeouts)
     assert read.startswith("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;")
-    assert read.endswith("SELECT pg_backend_pid()")  # the snapshot that seals it
+    assert read.endswith(WHICH) and WHICH.startswith("SELECT pg_backend_pid()")  # the snapshot that seals it
     assert "READ WRITE" in write
     for sql in (read, write):
         for setting in ("statement_timeout = 7", "lock_timeout = 8", "session_timeout = 9", "strings = on"):
