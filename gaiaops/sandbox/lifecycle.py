@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from gaiaops.errors import UsageError
+from gaiaops.errors import StatementError, UsageError
 from gaiaops.sandbox import processes
 from gaiaops.sandbox.layout import (
     AUTH_DATABASE,
@@ -87,7 +87,7 @@ def _locked(layout: Layout) -> Iterator[None]:
 
 
 def _up(layout: Layout, state: State | None, users: int, notice: Notice, cursor_mode: bool) -> State:
-    from gaiaops.sandbox import fill, postgres_server
+    from gaiaops.sandbox import fill
 
     if users < _MIN_USERS:
         raise UsageError(f"--users {users} is too few", hint=f"the planted drift needs at least {_MIN_USERS}")
@@ -100,12 +100,7 @@ def _up(layout: Layout, state: State | None, users: int, notice: Notice, cursor_
         notice("sandbox: seeded by another version of gaiaops; `gaiaops sandbox reset` makes it anew")
     notice(f"sandbox: starting{'' if state.seeded else f' and seeding {users} users'} …")
     state.cursor_mode = cursor_mode
-    _choose_ports(state)
-    write_state(layout, state)
-    postgres_server.initialise(layout, state)
-    state.processes = {"postgres": postgres_server.start(layout, state)}
-    write_state(layout, state)
-    _start_rest(layout, state)
+    _start(layout, state)
     if not state.seeded:
         fill.databases(state)
     fill.caches(state)
@@ -116,6 +111,26 @@ def _up(layout: Layout, state: State | None, users: int, notice: Notice, cursor_
         notice("sandbox: no real Redis for this Python; fakeredis stands in (install redis-server for a real one)")
     notice(f"sandbox: up in {time.monotonic() - began:.1f} s")
     return state
+
+
+def _start(layout: Layout, state: State) -> None:
+    """Starts everything; again, elsewhere, where somebody took a port between its choice and its use."""
+    from gaiaops.sandbox import postgres_server
+
+    _choose_ports(state)
+    for last in (False, False, True):
+        write_state(layout, state)
+        postgres_server.initialise(layout, state)
+        try:
+            state.processes = {"postgres": postgres_server.start(layout, state)}
+            write_state(layout, state)
+            _start_rest(layout, state)
+        except StatementError:
+            _stop(layout, state)
+            if last or not _choose_ports(state):
+                raise
+        else:
+            return
 
 
 def _new_state(users: int) -> State:
@@ -145,8 +160,8 @@ def seed_version() -> str:
     return digest.hexdigest()[:12]
 
 
-def _choose_ports(state: State) -> None:
-    """Keeps the ports where they are free, so that addresses last; else takes free ones."""
+def _choose_ports(state: State) -> bool:
+    """Keeps the ports where they are free, so that addresses last; else takes free ones: whether it took any."""
     import socket
 
     wanted = [state.postgres_port, state.auth_port, *(state.redis_ports.get(e, 0) for e in ENVIRONMENTS)]
@@ -164,6 +179,7 @@ def _choose_ports(state: State) -> None:
         listener.close()
     state.postgres_port, state.auth_port = ports[0], ports[1]
     state.redis_ports = dict(zip(ENVIRONMENTS, ports[2:], strict=True))
+    return ports != wanted
 
 
 def _start_rest(layout: Layout, state: State) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from gaiaops.errors import StatementError, UsageError
 from gaiaops.sandbox import processes
 from gaiaops.sandbox.layout import Layout, Process, State
+from gaiaops.tunnels.listener import is_strangers
 
 _START_SECONDS = 20.0
 _NAMED = "GAIAOPS_SANDBOX_REDIS"
@@ -55,11 +56,14 @@ def start(layout: Layout, state: State, environment: str) -> Process:
 
 
 def wait(port: int, process: Process, name: str) -> None:
-    """Waits until a port accepts connections. Raises StatementError where its process ended."""
+    """Waits until a process accepts connections on its port. Raises StatementError where it ended, or where somebody
+    else listens there."""
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            if is_strangers(port, process.pid):  # each is a session of its own
+                break
             return
         except OSError:
             if not processes.alive(process):

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
@@ -18,8 +18,8 @@ import psycopg
 import pytest
 import redis
 
-from gaiaops.sandbox import lifecycle, processes
-from gaiaops.sandbox.layout import ENVIRONMENTS, Layout, database_name, read_state, write_state
+from gaiaops.sandbox import lifecycle, postgres_server, processes
+from gaiaops.sandbox.layout import ENVIRONMENTS, Layout, State, database_name, read_state, write_state
 from tests.conftest import GAIAOPS, Run, clean_variables, private_folder
 
 USERS = 300
@@ -215,6 +215,25 @@ def test_a_taken_port_is_no_obstacle(box: Box) -> None:
         taken.bind(("127.0.0.1", state.redis_ports["dev"]))
         taken.listen()
         assert box.run("sandbox", "up").code == 0
+        box.works()
+
+
+@pytest.mark.first(0)
+@pytest.mark.parametrize("server", ["postgres", "redis", "auth"])
+def test_a_port_that_is_taken_after_it_was_chosen(box: Box, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By somebody who answers there: what listens must be ours."""
+    made = postgres_server.initialise
+    with ExitStack() as stack:
+
+        def thief(layout: Layout, state: State) -> None:
+            made(layout, state)
+            ports = {"postgres": state.postgres_port, "redis": state.redis_ports["dev"], "auth": state.auth_port}
+            if not stolen:
+                stolen.append(stack.enter_context(socket.create_server(("127.0.0.1", ports[server]))))
+
+        stolen: list[socket.socket] = []
+        monkeypatch.setattr(postgres_server, "initialise", thief)
+        lifecycle.up(box.layout, USERS, lambda _: None)
         box.works()
 
 
