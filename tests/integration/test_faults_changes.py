@@ -296,13 +296,13 @@ def test_invalidating_is_whole_after_a_second_try(sandbox: Sandbox, net: Network
         client.mset(entries)
         attempt = here.do(*words)[1]
         passed = attempt.proxies["redis"].passed[To.CLIENT]
-        for part in (0, 0.3, 0.6, 0.95):
+        for part in (0, 0.3, 0.6, 0.95) if STRESS else (0.3, 0.95):
             client.mset(entries)
             run, attempt = here.do(*words, at="redis", fault=kind(int(passed * part)))
             here.check(run, attempt, "redis")
             assert client.exists("persona:7")
             assert here.do(*words)[0].code == 0
-            assert [key.decode() for key in client.scan_iter()] == ["persona:7"]
+            assert set(client.scan_iter()) == {b"persona:7"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
