@@ -112,8 +112,9 @@ class RunFolder:
 
 
 def new_id(environment: str) -> str:
-    """The id of a plan, which becomes its run's: the second, the environment, and something random."""
-    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{environment}-{secrets.token_hex(2)}"
+    """The id of a plan, which becomes its run's: the second, the environment or shard, and something random."""
+    name = environment.replace("/", "-")  # it names a folder
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{name}-{secrets.token_hex(2)}"
 
 
 def create(run: str, fill: Callable[[Path], None]) -> Path:

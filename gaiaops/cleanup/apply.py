@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 
 import msgspec
@@ -67,34 +67,58 @@ def apply(registry: Registry, env: Environment, run: Run, hooks: Hooks) -> Outco
     the error of a statement that no retry helps.
     """
     with located(env.name), run.lock(), ExitStack() as stack:
-        sessions = [stack.enter_context(pg.changing(env.postgres_url(), env.timeouts, COMMAND))]
         try:
-            check_users_file(run, run.plan())
-            pg.check_only_name(registry, env)
-            job, timeouts = _check(registry, env, run, sessions[0])
+            ready = prepare(registry, env, run, stack)
         except RefusedError:
-            if run.state().last == 0:  # it has done nothing, and must not stand in the way of the next one
+            if run.fresh:  # it has done nothing, and must not stand in the way of the next one
                 rundir.remove(run.folder)
             raise
-        sessions[0].use(timeouts)
-        settle(sessions[0], run, job.graph.tables[job.graph.users])
-        sessions += [
-            stack.enter_context(pg.changing(env.postgres_url(), timeouts, COMMAND))
-            for _ in range(min(workers(sessions[0]), job.plan.users) - 1)
+        return purge(ready, CacheCleaner(env, run, registry.user_keys), hooks)
+
+
+class Ready(msgspec.Struct):
+    """A run that may begin: its session has the database's one place for clean-ups, and everything was checked."""
+
+    env: Environment
+    session: Session
+    job: Job
+    timeouts: Timeouts
+
+
+def prepare(registry: Registry, env: Environment, run: Run, stack: ExitStack) -> Ready:
+    """Connects, until `stack` is closed, and checks; nothing is changed. The caller has the run's lock. Raises as
+    `apply`."""
+    session = stack.enter_context(pg.changing(env.postgres_url(), env.timeouts, COMMAND))
+    check_users_file(run, run.plan())
+    pg.check_only_name(registry, env)
+    job, timeouts = _check(registry, env, run, session)
+    session.use(timeouts)
+    return Ready(env, session, job, timeouts)
+
+
+def purge(ready: Ready, cache: CacheCleaner, hooks: Hooks, without: Mapping[int, str] | None = None) -> Outcome:
+    """Purges the users of a run's plan who are still there, but those whose numbers are in `without`, with the
+    reason. Raises as `apply`."""
+    env, session, job = ready.env, ready.session, ready.job
+    with ExitStack() as stack:
+        settle(session, job.run, job.graph.tables[job.graph.users])
+        others = [
+            stack.enter_context(pg.changing(env.postgres_url(), ready.timeouts, COMMAND))
+            for _ in range(min(workers(session), job.plan.users) - 1)
         ]
-        return _Purge(registry, env, job, hooks).go(sessions)
+        return _Purge(job, cache, hooks, without or {}).go([session, *others])
 
 
 def finish_cache(registry: Registry, env: Environment, run: Run) -> Outcome:
     """Removes the Redis entries that a run has left, where its plan cannot be gone on with, and closes the run."""
     with located(env.name), run.lock():
         outcome = Outcome(run.id)
-        _clean_left(CacheCleaner(env, run, registry.user_keys), outcome)
+        clean_left(CacheCleaner(env, run, registry.user_keys), outcome)
         run.note("ended", left=outcome.cache_left, segments=len(run.state().committed))
         return outcome
 
 
-def _clean_left(cache: CacheCleaner, outcome: Outcome) -> None:
+def clean_left(cache: CacheCleaner, outcome: Outcome) -> None:
     """A last try for the entries that are still to go; what fails is remembered by the journal."""
     outcome.cache_left = cache.finish()
     outcome.cache_removed = cache.removed
@@ -103,19 +127,19 @@ def _clean_left(cache: CacheCleaner, outcome: Outcome) -> None:
 
 def _check(registry: Registry, env: Environment, run: Run, session: Session) -> tuple[Job, Timeouts]:
     """Nothing is changed before the server is the plan's, nobody else cleans up, and the schema is as it was."""
-    plan, fresh = run.plan(), run.state().last == 0
+    plan, fresh = run.plan(), run.fresh
     facts = check_server(session, env, plan.server)
-    graph = read_graph(registry, session)
+    graph = read_graph(registry, env, session)
     shape = session.fetch(queries.load("shape"), {"oids": [table.oid for table in graph.touched]})[0][0]
     again = "make a new plan: gaiaops cleanup ENV"
-    if read_graph(registry, session).fingerprint() != graph.fingerprint():
+    if read_graph(registry, env, session).fingerprint() != graph.fingerprint():
         raise RefusedError("the schema is being changed", hint="run it again")
     if graph.fingerprint() != plan.fingerprint:
         raise RefusedError("the schema is not that of the plan", hint=again)
     if fresh and facts.now > plan.until:
         raise RefusedError(f"the plan was good until {plan.until}", hint=again)
     if fresh:
-        in_all = session.fetch(f"SELECT count(*) FROM {graph.tables[graph.users].sql}")[0][0]
+        in_all = session.count_rows(graph.tables[graph.users].sql)
         if plan.users > cap(in_all, plan.max_users):
             raise RefusedError(f"the plan takes {plan.users} of {in_all} users, more than it may", hint=again)
     for refusal in preflight.refusals(graph, facts, {}):
@@ -126,12 +150,13 @@ def _check(registry: Registry, env: Environment, run: Run, session: Session) -> 
 class _Purge:
     """Hands the users out to the workers, and waits."""
 
-    def __init__(self, registry: Registry, env: Environment, job: Job, hooks: Hooks) -> None:
+    def __init__(self, job: Job, cache: CacheCleaner, hooks: Hooks, without: Mapping[int, str]) -> None:
         self.job = job
         self.run = job.run
         self.plan = job.plan
         self.hooks = hooks
-        self.cache = CacheCleaner(env, job.run, registry.user_keys)
+        self.cache = cache
+        self.without = without
         self.outcome = Outcome(job.run.id)
 
     def go(self, sessions: Sequence[Session]) -> Outcome:
@@ -146,14 +171,16 @@ class _Purge:
             workers[0].skip(changed, "the address changed")
             self.outcome.gone = max(0, self.plan.users - len(waiting) - len(changed) - state.users)
         self.run.note("started", users=len(waiting), cache=self.cache.needed)
-        shared.give(waiting)
+        for why in dict.fromkeys(self.without.values()):
+            workers[0].skip([number for number in waiting if self.without.get(number) == why], why)
+        shared.give(array("i", (number for number in waiting if number not in self.without)))
         try:
             self.cache.clean(self.run.state().to_clean())
-            self._run(workers, shared, len(waiting))
+            self._run(workers, shared, shared.left)
             self._again(workers[0], shared)
         finally:
             self._tell(shared)
-            _clean_left(self.cache, self.outcome)
+            clean_left(self.cache, self.outcome)
         self.outcome.interrupted = self.hooks.stop() and shared.left > 0
         self.outcome.left = shared.left
         left = self.outcome.left + self.outcome.cache_left

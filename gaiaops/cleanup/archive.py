@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -84,7 +84,26 @@ class SegmentWriter:
 
 
 class Run(RunFolder):
-    """One clean-up's folder."""
+    """One clean-up's folder, or a shard's part of one.
+
+    `guests` where its people are other shards', and only what still names them goes.
+    """
+
+    guests = False
+
+    @property
+    def fresh(self) -> bool:
+        """Whether nothing was done yet."""
+        return self.state().last == 0
+
+    @property
+    def parts(self) -> Sequence[Run]:
+        """The parts of which each holds one database's rows."""
+        return (self,)
+
+    def harmless(self) -> Iterator[bytes]:
+        """Of a shard: the names in soft references that are nobody's who stays, as lines of COPY."""
+        return iter(())
 
     @property
     def users_file(self) -> Path:
@@ -152,15 +171,17 @@ def create(plan: Plan, users: Path) -> Run:
     Raises RefusedError where the plan was used before, StatementError where the disk does not take it.
     """
 
-    def fill(draft: Path) -> None:
-        (draft / "segments").mkdir(mode=0o700)
-        with users.open("rb") as source, private_file(draft / "users.copy") as target:
-            while chunk := source.read(BUFFER):
-                target.write(chunk)
-        with private_file(draft / "plan.json") as target:
-            target.write(msgspec.json.encode(plan))
+    return Run(rundir.create(plan.id, lambda draft: fill(draft, plan, users)))
 
-    return Run(rundir.create(plan.id, fill))
+
+def fill(draft: Path, plan: Plan, users: Path) -> None:
+    """Writes what a run's folder begins with."""
+    (draft / "segments").mkdir(mode=0o700)
+    with users.open("rb") as source, private_file(draft / "users.copy") as target:
+        while chunk := source.read(BUFFER):
+            target.write(chunk)
+    with private_file(draft / "plan.json") as target:
+        target.write(msgspec.json.encode(plan))
 
 
 def every() -> list[Run]:

@@ -7,13 +7,15 @@ PostgreSQL, and while the rule on the address still holds for the record itself.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from typing import Any, Protocol
 
 import msgspec
 
 from gaiaops.auth import admin, api
 from gaiaops.cleanup.archive import Run
+from gaiaops.cleanup.journal import State
 from gaiaops.cleanup.selection import Selection, Verdict
 from gaiaops.errors import GaiaopsError, StatementError, UsageError
 from gaiaops.postgres import copytext, session
@@ -39,23 +41,47 @@ class AuthOutcome(msgspec.Struct):
     failure: str = ""
 
 
-def purged(run: Run) -> Iterator[Person]:
+class Purge(Protocol):
+    """A run of one database, or of shards: what its plan took, its parts, its journal."""
+
+    @property
+    def parts(self) -> Sequence[Run]: ...
+
+    def plan(self) -> Tagged: ...
+
+    def state(self) -> State: ...
+
+    def note(self, event: str, **values: Any) -> None: ...
+
+
+class Tagged(Protocol):
+    """A plan."""
+
+    @property
+    def tags(self) -> tuple[str, ...]: ...
+
+
+def purged(run: Purge) -> Iterator[Person]:
     """The users that a run has purged and whose auth record is not settled, from its archive."""
-    state = run.state()
-    for segment in state.committed.values():
+    settled = run.state().auth
+    people = (person for part in run.parts for person in archived(part))
+    return (person for person in people if settled.get(person.id) not in DONE)
+
+
+def archived(part: Run) -> Iterator[Person]:
+    """The users who are in a run's archive, or in a shard's part of it."""
+    for segment in part.state().committed.values():
         for section in segment.sections:
             if section.kind != "delete" or section.name != "users" or "email" not in section.columns:
                 continue
             key, email = section.columns.index("id") + 1, section.columns.index("email") + 1
-            for chunk in run.lines(segment, section):
+            for chunk in part.lines(segment, section):
                 for line in chunk.splitlines():
                     fields = line.split(b"\t")
-                    person = Person(copytext.decode(fields[key]) or "", copytext.decode(fields[email]) or "")
-                    if state.auth.get(person.id) not in DONE:
-                        yield person
+                    yield Person(copytext.decode(fields[key]) or "", copytext.decode(fields[email]) or "")
 
 
-def remove(registry: Registry, run: Run, *, hard: bool, stop: Callable[[], bool]) -> AuthOutcome:
+def remove(registry: Registry, run: Purge, *, hard: bool, stop: Callable[[], bool]) -> AuthOutcome:
     """Deletes the auth records of a run's purged users; what became of each is in the journal.
 
     Raises UsageError where the registry has no [supabase], ConnectError where it or an environment (whose users
@@ -64,7 +90,7 @@ def remove(registry: Registry, run: Run, *, hard: bool, stop: Callable[[], bool]
     project = registry.supabase
     if project is None:
         raise UsageError("the registry has no [supabase]", hint=f"add one to {registry.file}")
-    outcome, people = AuthOutcome(), list(purged(run))
+    outcome, people = AuthOutcome(), list(dict.fromkeys(purged(run)))
     selection = Selection(run.plan().tags, tuple(registry.tags), registry.protected)
     needed = _still_there(registry, people)
     timeouts = registry.environments[0].timeouts
@@ -110,7 +136,7 @@ def _remove(client: admin.Admin, person: Person, selection: Selection, hard: boo
 def _still_there(registry: Registry, people: list[Person]) -> dict[str, str]:
     """Address (lower case) or id → the reason to keep: an environment's PostgreSQL still has it."""
     found: dict[str, str] = {}
-    for env in registry.environments if people else ():
+    for env in registry.databases if people else ():
         with session.reading(env.postgres_url(), env.timeouts, "cleanup") as reading:
             for at in range(0, len(people), _STEP):
                 step = people[at : at + _STEP]

@@ -114,10 +114,14 @@ class Batcher:
         """Locks the users and checks them again; gives those who are not as planned, by the reason."""
         self._use_index(True)
         self._session.copy_in(f"COPY {keysets.BATCH} FROM STDIN", [b"".join(users.values())])
-        if self._session.execute(keysets.collect_users(self._graph, lock=True)) == len(users):
+        graph, guests = self._graph, self._run.guests
+        if self._session.execute(
+            keysets.collect_guests(graph) if guests else keysets.collect_users(graph, lock=True)
+        ) == len(users):
             return {}
         missed: dict[str, list[int]] = defaultdict(list)
-        for number, why in self._session.fetch(keysets.missing_users(self._graph)):
+        missing = keysets.missing_guests(graph) if guests else keysets.missing_users(graph)
+        for number, why in self._session.fetch(missing):
             missed[why].append(number)
         return dict(missed)
 

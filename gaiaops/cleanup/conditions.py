@@ -12,6 +12,7 @@ from gaiaops.postgres import softref
 from gaiaops.postgres.quoting import literal
 
 PLAN = "gaiaops_plan"
+ABSENT = "gaiaops_absent"  # of a shard: the names in soft references that are nobody's who stays
 _TEXTS = ("text", "character varying", "citext", "name")
 
 
@@ -77,17 +78,50 @@ def owner_address(graph: Graph, oid: int) -> str:
         f"(SELECT u.email::text FROM {users} AS u WHERE {_names_user(graph, owner)} AND {_not_planned('u.id')} LIMIT 1)"
         for owner in graph.owners(oid)
     ]
+    if graph.sharded:
+        found += [f"CASE WHEN {stranger(graph, owner)} THEN {named(owner)} END" for owner in softly(graph, oid)]
     return f"coalesce({', '.join(found)})" if found else "NULL::text"
 
 
+def softly(graph: Graph, oid: int, *, but: Link | None = None) -> list[Link]:
+    """The soft references that say whose a row of the table is."""
+    return [owner for owner in graph.owners(oid, but=but) if owner.holds is not None]
+
+
+def named(owner: Link) -> str:
+    """The name that a soft reference in `t` holds, as it is compared with those in ABSENT."""
+    value = softref.value(f"t.{owner.columns[0].quoted}", owner.holds or "")
+    return f'({value}) COLLATE "C"' if softref.parts(owner.holds or "")[2] else f'lower({value}) COLLATE "C"'
+
+
+def unknown(graph: Graph, owner: Link) -> str:
+    """The condition that a soft reference in `t` names somebody who is none of this database's users."""
+    users, column = graph.tables[owner.parent].sql, f"t.{owner.columns[0].quoted}"
+    is_uuid = (found := graph.tables[graph.users].column("id")) is not None and found.type == "uuid"
+    somebody = f"{named(owner)} <> ''"
+    if is_uuid or softref.parts(owner.holds or "")[2]:
+        somebody = softref.names_someone(column, owner.holds or "")
+    local = f"EXISTS (SELECT FROM {users} AS u WHERE {_names_user(graph, owner)})"
+    return " AND ".join([somebody, *_conditions(owner, "t"), f"NOT {local}"])
+
+
+def stranger(graph: Graph, owner: Link) -> str:
+    """The condition that a soft reference in `t` may name a user of another shard, who stays: as long as it is not
+    known better."""
+    known = f"EXISTS (SELECT FROM {ABSENT} AS a WHERE a.g_name = {named(owner)})"
+    return f"({unknown(graph, owner)} AND NOT {known})"
+
+
 def _foreign_owner(graph: Graph, owner: Link) -> str:
-    users, named = graph.tables[owner.parent].sql, _names_user(graph, owner)
+    users, names = graph.tables[owner.parent].sql, _names_user(graph, owner)
     if owner.holds is not None:
-        unplanned = f"EXISTS (SELECT FROM {users} AS u WHERE {named} AND {_not_planned('u.id')})"
+        unplanned = f"EXISTS (SELECT FROM {users} AS u WHERE {names} AND {_not_planned('u.id')})"
+        if graph.sharded:
+            unplanned = f"({unplanned} OR {stranger(graph, owner)})"
     elif owner.parent_columns == ("id",):
         unplanned = _not_planned(f"t.{owner.columns[0].quoted}")
     else:
-        unplanned = f"NOT EXISTS (SELECT FROM {users} AS u JOIN {PLAN} AS p ON p.g_id = u.id WHERE {named})"
+        unplanned = f"NOT EXISTS (SELECT FROM {users} AS u JOIN {PLAN} AS p ON p.g_id = u.id WHERE {names})"
     present = [f"t.{column.quoted} IS NOT NULL" for column in owner.columns]
     return f"({' AND '.join([*present, *_conditions(owner, 't'), unplanned])})"
 
@@ -102,8 +136,8 @@ def _names_user(graph: Graph, link: Link) -> str:
         quoted, pairs = graph.tables[link.parent].quoted, zip(link.columns, link.parent_columns, strict=True)
         return " AND ".join(f"u.{quoted[wanted]} = t.{column.quoted}" for column, wanted in pairs)
     column = graph.tables[graph.users].column("id")
-    named = f"t.{link.columns[0].quoted}"
-    return softref.is_user("u", named, link.holds, column.type if column else "")
+    value = f"t.{link.columns[0].quoted}"
+    return softref.is_user("u", value, link.holds, column.type if column else "")
 
 
 def _soft_match(graph: Graph, link: Link, child: str, wanted: str) -> str:

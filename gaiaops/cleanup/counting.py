@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -32,13 +32,25 @@ class Counts(msgspec.Struct):
     cache_entries: list[str]
 
 
-def count(session: Session, graph: Graph, user_keys: Sequence[str]) -> Counts:
+def count(
+    session: Session, graph: Graph, user_keys: Sequence[str], elsewhere: Callable[[set[str]], Iterable[bytes]] | None
+) -> Counts:
     """Fills the key sets and counts along every link. Needs the plan's temporary tables, filled.
 
-    `user_keys` are the templates of Redis keys; the keys themselves are given where they are few.
+    `user_keys` are the templates of Redis keys; the keys themselves are given where they are few. Of a shard
+    `elsewhere` tells which names are nobody's who stays in another one, as lines of COPY.
     """
     counter = _Counter(session, graph)
     counter.collect()
+    if elsewhere is not None:
+        names = counter.unknown()
+        session.copy_in(keysets.fill_absent(), elsewhere(names))
+        session.execute(f"ANALYZE {conditions.ABSENT}")
+        if names:  # whose a row is, is told while it is collected
+            for sql in keysets.empty_keysets(graph):
+                session.execute(sql)
+            counter = _Counter(session, graph)
+            counter.collect()
     counts = counter.counts()
     by_name = {graph.tables[oid].name: oid for oid in counts.deleted}
     for text in user_keys:
@@ -79,7 +91,7 @@ class _Counter:
     def collect(self) -> None:
         """Fills the key sets, parents first; a circle is walked until it gives nothing new."""
         graph = self.graph
-        if fill := keysets.fill_keyset(graph):
+        for fill in keysets.fill_keyset(graph):
             self.session.execute(fill)
         self.session.execute(f"ANALYZE {graph.keysets[graph.users].name}")
         for group in reversed(graph.groups):
@@ -92,6 +104,20 @@ class _Counter:
                 pass
             for oid in keyed if graph.users not in keyed else ():
                 self.session.execute(f"ANALYZE {graph.keysets[oid].name}")
+
+    def unknown(self) -> set[str]:
+        """The names in soft references of the rows that go which are none of this database's users."""
+        graph = self.graph
+        found: set[str] = set()
+        for oid in graph.doomed:
+            keyed = oid in graph.keysets
+            ways = [(None, source) for source, _ in self._ways(oid)] if keyed else self._sources(oid)
+            for link, source in ways:
+                for owner in conditions.softly(graph, oid, but=link):
+                    condition = conditions.unknown(graph, owner)
+                    sql = f"SELECT DISTINCT {conditions.named(owner)} FROM {source} WHERE {condition}"
+                    found.update(row[0] for row in self.session.fetch(sql))
+        return found
 
     def _add(self, link: Link) -> int:
         rows = self.session.execute(keysets.collect(self.graph, link, lock=False))
@@ -124,9 +150,10 @@ class _Counter:
         return Counts(plans, _merged(found), deleted, dict(self.heavy), {}, [])
 
     def _keyed(self, oid: int) -> int:
-        rows, foreign = self.session.fetch(
-            f"SELECT count(*), count(*) FILTER (WHERE g_foreign) FROM {self.graph.keysets[oid].name}"
-        )[0]
+        source = f"{self.graph.keysets[oid].name} AS d"
+        if oid == self.graph.users and self.graph.sharded:  # those of other shards are in it too
+            source += f" JOIN {self.graph.tables[oid].sql} AS t ON {conditions.same_key(self.graph, oid)}"
+        rows, foreign = self.session.fetch(f"SELECT count(*), count(*) FILTER (WHERE d.g_foreign) FROM {source}")[0]
         self.foreign[oid] = foreign
         if oid != self.graph.users and rows >= _HEAVY:
             self._weigh(

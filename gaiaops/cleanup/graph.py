@@ -33,6 +33,7 @@ class Graph(msgspec.Struct, frozen=True):
 
     `groups` are the tables whose rows go, children first; `links` those to such tables; `problems` what stands in
     the way; `unclassified` and `absent` are columns nobody declared, and declared columns that are not there.
+    `sharded`: the environment has users in other databases too, whom a soft reference may name.
     """
 
     users: int
@@ -43,6 +44,12 @@ class Graph(msgspec.Struct, frozen=True):
     problems: tuple[str, ...]
     unclassified: tuple[str, ...]
     absent: tuple[str, ...]
+    sharded: bool = False
+
+    @property
+    def soft(self) -> list[Link]:
+        """The soft references that a purge does something about."""
+        return [link for link in self.links if link.holds is not None and link.action is not Action.KEEP]
 
     def into(self, parent: int, *actions: Action) -> list[Link]:
         """The links to a table, of these actions."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gaiaops.cleanup.conditions import PLAN, inherited, match, same_address
+from gaiaops.cleanup.conditions import ABSENT, PLAN, inherited, match, same_address
 from gaiaops.cleanup.graph import Graph, KeySet, columns_sql
 from gaiaops.cleanup.links import Action, Link
 from gaiaops.postgres.shape import Table
@@ -22,6 +22,8 @@ def create_for_plan(graph: Graph) -> list[str]:
     """The temporary tables for making a plan, in one transaction. Where nothing but the plan puts users into their key
     set, that is the plan's table too: the users were read in the same snapshot."""
     keysets = create_keysets(graph, on_commit="DROP")
+    if graph.sharded:
+        keysets = f"{create_absent('DROP')}; {keysets}"
     if not _plan_is_keyset(graph):
         return [create_plan(graph.tables[graph.users], on_commit="DROP"), keysets]
     keyset = graph.keysets[graph.users]
@@ -39,9 +41,32 @@ def fill_plan(graph: Graph) -> str:
     )
 
 
-def fill_keyset(graph: Graph) -> str:
-    """Fills the users' key set from the plan's table; empty where they are the same."""
-    return "" if _plan_is_keyset(graph) else collect_users(graph, lock=False)
+def fill_keyset(graph: Graph) -> list[str]:
+    """Fills the users' key set from the plan's table; nothing to do where they are the same."""
+    if _plan_is_keyset(graph):
+        return []
+    own = collect_users(graph, lock=False)
+    return [own, collect_guests(graph, PLAN)] if graph.sharded else [own]
+
+
+def empty_keysets(graph: Graph) -> list[str]:
+    """Forgets what was collected, but for the users who were read into their key set."""
+    kept = graph.users if _plan_is_keyset(graph) else None
+    return [f"DELETE FROM {keyset.name}" for oid, keyset in graph.keysets.items() if oid != kept]
+
+
+def create_absent(on_commit: str) -> str:
+    """The temporary table of the names in soft references that are nobody's who stays, in any shard."""
+    return f'CREATE TEMPORARY TABLE {ABSENT} (g_name text COLLATE "C" NOT NULL) ON COMMIT {on_commit}'
+
+
+def fill_absent() -> str:
+    """COPY of the names; `index_absent` is run after it."""
+    return f"COPY {ABSENT} FROM STDIN"
+
+
+def index_absent() -> str:
+    return f"CREATE INDEX ON {ABSENT} (g_name); ANALYZE {ABSENT}"
 
 
 def _plan_is_keyset(graph: Graph) -> bool:
@@ -93,6 +118,26 @@ def missing_users(graph: Graph) -> str:
         f" ELSE 'the address changed' END FROM {BATCH} AS p LEFT JOIN {users.sql} AS u ON u.id = p.g_id"
         f" WHERE NOT EXISTS (SELECT FROM {keyset.name} AS d WHERE d.{keyset.columns['id']} = p.g_id)"
     )
+
+
+def collect_guests(graph: Graph, source: str = BATCH) -> str:
+    """Fills the users' key set with people who are in other shards only, so that what names them here is found."""
+    keyset = graph.keysets[graph.users]
+    return (
+        f"INSERT INTO {keyset.name} (g_n, {keyset.columns['id']}, {keyset.columns['email']})"
+        f" SELECT p.g_n, p.g_id, p.g_email FROM {source} AS p WHERE NOT {_here(graph)}"
+    )
+
+
+def missing_guests(graph: Graph) -> str:
+    """(number, reason) of those of the batch who have come to this shard."""
+    return f"SELECT p.g_n, 'the id or the address is in use again' FROM {BATCH} AS p WHERE {_here(graph)}"
+
+
+def _here(graph: Graph) -> str:
+    users = graph.tables[graph.users].sql
+    found = [f"EXISTS (SELECT FROM {users} AS u WHERE {same})" for same in ("u.id = p.g_id", same_address("u", "p"))]
+    return f"({' OR '.join(found)})"
 
 
 def collect(graph: Graph, link: Link, *, lock: bool) -> str:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
@@ -51,26 +52,42 @@ def make(registry: Registry, env: Environment, options: Options, users_file: Pat
     Raises RefusedError for a tag that may not be taken, a wrong database behind the name, an unusable schema, and
     the connection's and statements' errors.
     """
-    with located(env.name):
-        chosen = choose_tags(env, registry.tags, options.tags, options.max_users)
-        selection = Selection(chosen, tuple(registry.tags), registry.protected, options.keep)
-        pg.check_only_name(registry, env)
-        namesakes = pg.Namesakes(registry, env)
-        with pg.changing(env.postgres_url(), short_waits(env), COMMAND) as session:
-            facts = catalog.facts(session)
-            pg.check_pin(env, (facts.identifier, facts.database))
-            if not facts.may_temp:
-                raise RefusedError(
-                    "this role may not create temporary tables (GRANT TEMP ON DATABASE)", hint="or use another role"
-                )
-            check_writable(facts)
-            found = read_graph(registry, session)
-            settings = ("SET LOCAL jit = off", "SET LOCAL work_mem = '64MB'")
-            session.exchange.command(guard.begin_plan_sql(session.timeouts, *settings, *keysets.create_for_plan(found)))
-            made = _plan(_Work(session, found, facts, env, options, selection, registry), users_file)
-            namesakes.check(session)
-            session.rollback()
-            return made
+    with located(env.name), ExitStack() as stack:
+        work = begin(registry, env, options, stack)
+        choice = choose(work, users_file)
+        check_keep(unknown_keeps(work, choice))
+        user_keys = registry.user_keys if env.redis else ()
+        counts = count(work, users_file, user_keys)
+        made = plan(work, choice, counts, [*over_cap(choice.taken, work.in_all, options.max_users)])
+        end(work)
+        return made
+
+
+def begin(registry: Registry, env: Environment, options: Options, stack: ExitStack) -> Work:
+    """Opens the transaction in which everything is read; the connection is closed by `stack`. Raises as `make`."""
+    chosen = choose_tags(env, registry.tags, options.tags, options.max_users)
+    selection = Selection(chosen, tuple(registry.tags), registry.protected, options.keep)
+    pg.check_only_name(registry, env)
+    namesakes = pg.Namesakes(registry, env)
+    session = stack.enter_context(pg.changing(env.postgres_url(), short_waits(env), COMMAND))
+    facts = catalog.facts(session)
+    pg.check_pin(env, (facts.identifier, facts.database))
+    if not facts.may_temp:
+        raise RefusedError(
+            "this role may not create temporary tables (GRANT TEMP ON DATABASE)", hint="or use another role"
+        )
+    check_writable(facts)
+    found = read_graph(registry, env, session)
+    settings = ("SET LOCAL jit = off", "SET LOCAL work_mem = '64MB'")
+    session.exchange.command(guard.begin_plan_sql(session.timeouts, *settings, *keysets.create_for_plan(found)))
+    in_all = session.count_rows(found.tables[found.users].sql)
+    return Work(session, found, facts, env, options, selection, registry, namesakes, in_all)
+
+
+def end(work: Work) -> None:
+    """Ends the transaction. Raises RefusedError where another name leads to the same database."""
+    work.namesakes.check(work.session)
+    work.session.rollback()
 
 
 def listed(registry: Registry, users_file: Path) -> Iterator[User]:
@@ -91,19 +108,20 @@ def misfit(registry: Registry, env: Environment, plan: Plan) -> str:
         namesakes.check(session)
         if facts.server != plan.server:
             return "it was made on another server"
-        same = read_graph(registry, session).fingerprint() == plan.fingerprint
+        same = read_graph(registry, env, session).fingerprint() == plan.fingerprint
         return "" if same else "the schema was changed since"
 
 
-def read_graph(registry: Registry, session: Session) -> Graph:
+def read_graph(registry: Registry, env: Environment, session: Session) -> Graph:
     """The graph of what is there, around `users`."""
     read = catalog.read(session)
     references = [(reference, catalog.find(session, read, reference.table)) for reference in registry.references]
-    return graph.build(read, catalog.find(session, read, "users"), references)
+    found = graph.build(read, catalog.find(session, read, "users"), references)
+    return msgspec.structs.replace(found, sharded=True) if env.shard else found
 
 
-class _Work(msgspec.Struct):
-    """What the steps of making one plan share."""
+class Work(msgspec.Struct):
+    """What the steps of making one plan share; `in_all` is the number of users there are."""
 
     session: Session
     graph: Graph
@@ -112,9 +130,11 @@ class _Work(msgspec.Struct):
     options: Options
     selection: Selection
     registry: Registry
+    namesakes: pg.Namesakes
+    in_all: int
 
 
-class _Choice(msgspec.Struct):
+class Choice(msgspec.Struct):
     """Who was found: `taken` users, and the addresses of those who were left out, by verdict."""
 
     taken: int = 0
@@ -123,17 +143,23 @@ class _Choice(msgspec.Struct):
     sha256: str = ""
 
 
-def _plan(work: _Work, users_file: Path) -> Plan:
-    session, found = work.session, work.graph
-    users = found.tables[found.users].sql
-    in_all = int(session.fetch(f"SELECT count(*) FROM {users}")[0][0])
-    choice = _choose(work, users_file)
-    _check_keep(work, choice)
-    session.copy_file(keysets.fill_plan(found), users_file)
-    counts = counting.count(session, found, work.registry.user_keys if work.env.redis else ())
+def count(
+    work: Work,
+    users_file: Path,
+    user_keys: tuple[str, ...],
+    elsewhere: Callable[[set[str]], Iterable[bytes]] | None = None,
+) -> counting.Counts:
+    """Counts what the users of the file would take with them; see counting.count."""
+    work.session.copy_file(keysets.fill_plan(work.graph), users_file)
+    return counting.count(work.session, work.graph, user_keys, elsewhere)
+
+
+def plan(work: Work, choice: Choice, counts: counting.Counts, refused: Sequence[str]) -> Plan:
+    """The plan, from what was found and counted; `refused` is what forbids it besides."""
+    found = work.graph
     changed = {table.table for table in counts.tables}
     planned = {name for group in work.registry.tables if group.planned for name in group.tables}
-    refused = list(preflight.refusals(found, work.facts, counts.deleted))
+    in_the_way = preflight.refusals(found, work.facts, counts.deleted)
     return Plan(
         id=new_id(work.env.name),
         environment=work.env.name,
@@ -145,7 +171,7 @@ def _plan(work: _Work, users_file: Path) -> Plan:
         older_than=work.options.older_text,
         keep=work.options.keep,
         users=choice.taken,
-        users_in_all=in_all,
+        users_in_all=work.in_all,
         tables=tuple(counts.tables),
         collateral=tuple(counts.collateral),
         allow_collateral=work.options.allow_collateral,
@@ -158,18 +184,22 @@ def _plan(work: _Work, users_file: Path) -> Plan:
         unclassified=found.unclassified,
         absent=tuple(name for name in found.absent if name.partition(".")[0] not in planned),
         warnings=tuple(preflight.warnings(found, work.facts, counts.deleted, changed)),
-        refusals=(*refused, *_refusals(work, choice.taken, in_all, counts)),
+        refusals=(*in_the_way, *refused, *_refusals(work, counts)),
         heavy={str(number): rows for number, rows in counts.heavy.items()},
         sha256=choice.sha256,
     )
 
 
-def _refusals(work: _Work, taken: int, in_all: int, counts: counting.Counts) -> Iterator[str]:
-    """What the plan itself forbids: too many users, rows that block, rows of others."""
-    limit = cap(in_all, work.options.max_users)
+def over_cap(taken: int, in_all: int, max_users: int | None) -> Iterator[str]:
+    """Too many users."""
+    limit = cap(in_all, max_users)
     if taken > limit:
-        given = "--max-users allows" if work.options.max_users is not None else "5 % or 1,000 of them allow"
+        given = "--max-users allows" if max_users is not None else "5 % or 1,000 of them allow"
         yield f"{taken} of {in_all} users would go; {given} {int(limit)} (--max-users {taken} if you mean it)"
+
+
+def _refusals(work: Work, counts: counting.Counts) -> Iterator[str]:
+    """What the plan itself forbids: rows that block, rows of others."""
     for table in counts.tables:
         if table.action == "block":
             yield f"{table.rows} rows of {table.reasons[0].reference} refer to them, and the registry says block"
@@ -184,12 +214,12 @@ def _refusals(work: _Work, taken: int, in_all: int, counts: counting.Counts) -> 
         yield f"{others} rows of other people would go too ({keep}, or --allow-collateral)"
 
 
-def _choose(work: _Work, users_file: Path) -> _Choice:
+def choose(work: Work, users_file: Path) -> Choice:
     """Streams who may match, decides, and writes the users file.
 
     What stands between the first `+` and the last `@` decides for most, and repeats: it is judged once.
     """
-    choice, digest = _Choice(), hashlib.sha256()
+    choice, digest = Choice(), hashlib.sha256()
     verdicts: dict[bytes, Verdict] = {}
     each = bool(work.selection.protected or work.selection.keep)
     with private_file(users_file) as out:
@@ -215,14 +245,14 @@ def _choose(work: _Work, users_file: Path) -> _Choice:
     return choice
 
 
-def _leave(choice: _Choice, verdict: Verdict, field: bytes) -> None:
+def _leave(choice: Choice, verdict: Verdict, field: bytes) -> None:
     if verdict is Verdict.TAKE:
         choice.younger += 1
     elif len(choice.left.setdefault(verdict, [])) < _LISTED:
         choice.left[verdict].append(copytext.decode(field) or "")
 
 
-def _candidates(work: _Work) -> str:
+def _candidates(work: Work) -> str:
     """COPY of (id, address, whether old enough) of users who may match: the server's prefilter, the rule is ours.
 
     The age is told on the server, by its own clock and time zone; a user without created_at is not old enough.
@@ -236,10 +266,11 @@ def _candidates(work: _Work) -> str:
     return f"COPY (SELECT id, email, {old} FROM {users.sql} WHERE email::text {emails.PREFILTER}) TO STDOUT"
 
 
-def _check_keep(work: _Work, choice: _Choice) -> None:
-    """A --keep that names nobody is a typing mistake that would take the person it means."""
+def unknown_keeps(work: Work, choice: Choice) -> list[str]:
+    """Entries of --keep that name nobody. Raises RefusedError for one that cannot."""
     present = {address.casefold() for address in choice.left.get(Verdict.KEPT, ())}
     users = work.graph.tables[work.graph.users].sql
+    unknown = []
     for entry in work.options.keep:
         if not entry.strip("@ "):
             raise RefusedError(f"--keep {entry}: names nobody", hint="name an address or a @domain")
@@ -252,7 +283,14 @@ def _check_keep(work: _Work, choice: _Choice) -> None:
         if entry.casefold() not in present and not work.session.fetch(
             f"SELECT FROM {users} WHERE {condition} LIMIT 1", {"wanted": wanted}
         ):
-            raise RefusedError(f"--keep {entry}: no user has this address", hint="is it typed right?")
+            unknown.append(entry)
+    return unknown
+
+
+def check_keep(unknown: Sequence[str]) -> None:
+    """A --keep that names nobody is a typing mistake that would take the person it means."""
+    if unknown:
+        raise RefusedError(f"--keep {unknown[0]}: no user has this address", hint="is it typed right?")
 
 
 def _later(stamp: str, seconds: int) -> str:

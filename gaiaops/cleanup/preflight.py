@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from gaiaops.cleanup.graph import Graph
 from gaiaops.cleanup.links import Action, Link
+from gaiaops.postgres import features
 from gaiaops.postgres.shape import STANDBY, Facts, Table
 
 _LARGE = 100_000  # rows: a scan of such a table for every deleted row is felt
@@ -59,6 +60,8 @@ def _forbidden(graph: Graph, table: Table) -> Iterator[str]:
     missing = sorted(needed - set(table.may))
     if missing:
         yield f"this role may not {' or '.join(missing)} in {table.name}"
+    if table.distributed:
+        yield features.distributed(table.name)
     if table.rls:
         yield f"row-level security hides rows of {table.name} from this role"
     if table.rules:

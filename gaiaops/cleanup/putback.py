@@ -11,6 +11,7 @@ from gaiaops.cleanup.conditions import in_part
 from gaiaops.cleanup.graph import columns_sql
 from gaiaops.cleanup.journal import Section
 from gaiaops.errors import RefusedError
+from gaiaops.postgres import features
 from gaiaops.postgres.shape import Catalog, ForeignKey, Table
 
 _NUMBER = '"gaiaops user" integer'
@@ -23,6 +24,8 @@ def check_compatible(catalog: Catalog, sections: Iterable[Section]) -> dict[str,
         table = by_name.get(section.table)
         if table is None or table.kind not in ("r", "p"):
             raise _incompatible(f"there is no table {section.table}")
+        if table.distributed:
+            raise RefusedError(features.distributed(table.name), hint="nothing was restored")
         for name, kind in zip(section.columns, section.types, strict=True):
             column = table.column(name)
             in_key = section.kind == "update" and name in section.columns[: section.keys]

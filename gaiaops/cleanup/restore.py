@@ -24,7 +24,10 @@ from gaiaops.errors import RefusedError, UsageError, located
 from gaiaops.postgres import catalog
 from gaiaops.postgres import session as pg
 from gaiaops.postgres.changes import check_server, short_waits
-from gaiaops.registry.model import Environment, Registry
+from gaiaops.postgres.session import Session
+from gaiaops.postgres.shape import Catalog, Table
+from gaiaops.registry.model import Environment, Registry, Timeouts
+from gaiaops.rundir import RunFolder
 
 COMMAND = "restore"
 
@@ -43,14 +46,43 @@ def restore(registry: Registry, env: Environment, run: Run, options: Options, ho
     where the user is not in the run.
     """
     with located(env.name), run.lock(), ExitStack() as stack:
-        plan, numbers = run.plan(), _numbers(run, options.user)
-        apply.check_users_file(run, plan)
-        timeouts = short_waits(env)
-        pg.check_only_name(registry, env)
-        session = stack.enter_context(pg.changing(env.postgres_url(), timeouts, COMMAND))
-        check_server(session, env, plan.server)
-        read = catalog.read(session)
-        users = catalog.find(session, read, "users")
+        if options.user is not None and not numbers(run, options.user):
+            raise not_in(run, options.user)
+        (ready,) = prepare(registry, env, [run], options, stack)
+        outcome = put_back(ready, options, hooks)
+        outcome.lost = lost(env, ready.state)
+        return outcome
+
+
+class Ready(msgspec.Struct):
+    """A run, or a shard's part of one, that may go back: everything was checked. `segments` are in the order in which
+    they go back."""
+
+    run: Run
+    env: Environment
+    session: Session
+    timeouts: Timeouts
+    read: Catalog
+    tables: dict[str, Table]
+    state: State
+    segments: list[Segment]
+
+
+def prepare(
+    registry: Registry, env: Environment, runs: Sequence[Run], options: Options, stack: ExitStack
+) -> list[Ready]:
+    """Connects to the database of these runs, until `stack` is closed, and checks; nothing is changed. The caller has
+    the runs' locks. Raises as `restore`."""
+    for run in runs:
+        apply.check_users_file(run, run.plan())
+    timeouts = short_waits(env)
+    pg.check_only_name(registry, env)
+    session = stack.enter_context(pg.changing(env.postgres_url(), timeouts, COMMAND))
+    check_server(session, env, runs[0].plan().server)
+    read = catalog.read(session)
+    users = catalog.find(session, read, "users")
+    found = []
+    for run in runs:
         if users is not None:
             settle(session, run, users)
         state = run.state()
@@ -60,18 +92,26 @@ def restore(registry: Registry, env: Environment, run: Run, options: Options, ho
         tables = putback.check_compatible(read, [section for s in segments for section in s.sections])
         for segment in segments:
             run.verify(segment)
-        undos = [Undo(session, read, tables, run)]
-        undos[0].numbers, undos[0].dry_run = numbers, options.dry_run
-        if numbers is None and not options.dry_run:
-            for _ in range(min(apply.workers(session), len(segments)) - 1):
-                another = stack.enter_context(pg.changing(env.postgres_url(), timeouts, COMMAND))
-                undos.append(Undo(another, read, tables, run))
+        found.append(Ready(run, env, session, timeouts, read, tables, state, segments))
+    return found
+
+
+def put_back(ready: Ready, options: Options, hooks: apply.Hooks) -> Restored:
+    """Puts a run's rows back, or one person's; a dry run compares only."""
+    run, session = ready.run, ready.session
+    chosen = None if options.user is None else numbers(run, options.user)
+    with ExitStack() as stack:
+        undos = [Undo(session, ready.read, ready.tables, run)]
+        undos[0].numbers, undos[0].dry_run = chosen, options.dry_run
+        if chosen is None and not options.dry_run:
+            for _ in range(min(apply.workers(session), len(ready.segments)) - 1):
+                another = stack.enter_context(pg.changing(ready.env.postgres_url(), ready.timeouts, COMMAND))
+                undos.append(Undo(another, ready.read, ready.tables, run))
         for undo in undos:
-            undo.again = state.restoring
+            undo.again = ready.state.restoring or run.guests  # a guest's rows may have been taken out twice
         if not options.dry_run:
             run.note("restoring")
-        outcome = _Restore(undos, segments, hooks).go()
-        outcome.lost = _lost(env, state)
+        outcome = _Restore(undos, ready.segments, hooks).go()
         if options.user is not None and not options.dry_run:
             run.note("restored user", address=options.user)
         return outcome
@@ -138,21 +178,22 @@ class _Restore:
         self.hooks.progress(self.done, len(self.segments), sum(undo.outcome.rows for undo in self.undos))
 
 
-def _numbers(run: Run, address: str | None) -> frozenset[int] | None:
-    if address is None:
-        return None
-    found = frozenset(n for n, _, mine in users_of(run.users_file) if mine.casefold() == address.casefold())
-    if not found:
-        raise UsageError(f"{address} is not in run {run.id}", hint=f"gaiaops runs {run.id} lists its users")
-    return found
+def numbers(run: Run, address: str) -> frozenset[int]:
+    """The numbers of the run's users of an address."""
+    return frozenset(n for n, _, mine in users_of(run.users_file) if mine.casefold() == address.casefold())
 
 
-def _lost(env: Environment, state: State) -> list[str]:
+def not_in(run: RunFolder, address: str) -> UsageError:
+    """The error for a person who is not in a run."""
+    return UsageError(f"{address} is not in run {run.id}", hint=f"gaiaops runs {run.id} lists its users")
+
+
+def lost(env: Environment, state: State) -> list[str]:
     """What no archive holds."""
-    lost = []
+    found = []
     if env.redis is not None and state.committed:
-        lost.append("Redis: sessions and cached keys (people log in again, the cache fills itself)")
+        found.append("Redis: sessions and cached keys (people log in again, the cache fills itself)")
     removed = [outcome for outcome in state.auth.values() if outcome in ("deleted", "soft-deleted")]
     for outcome in sorted(set(removed)):
-        lost.append(f"Supabase Auth: {removed.count(outcome)} users were {outcome}; they register again")
-    return lost
+        found.append(f"Supabase Auth: {removed.count(outcome)} users were {outcome}; they register again")
+    return found

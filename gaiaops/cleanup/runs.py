@@ -8,11 +8,11 @@ from typing import Any
 from gaiaops.cleanup import archive, auth_users, planner, saved
 from gaiaops.cleanup.archive import Run
 from gaiaops.cleanup.journal import State
-from gaiaops.cleanup.plan import Plan
 from gaiaops.cleanup.planner import Options
 from gaiaops.cleanup.selection import choose_tags
 from gaiaops.errors import GaiaopsError, RefusedError
 from gaiaops.registry.model import Environment, Registry
+from gaiaops.rundir import RunFolder
 
 
 def unfinished(registry: Registry, env: Environment, options: Options) -> tuple[Run | None, list[str]]:
@@ -61,7 +61,7 @@ def auth_left(env: Environment, tags: tuple[str, ...]) -> Run | None:
     return None
 
 
-def document(run: Run, plan: Plan, state: State, *, outstanding: bool) -> dict[str, Any]:
+def document(run: RunFolder, sha256: str, state: State, *, outstanding: bool) -> dict[str, Any]:
     """What `runs` says of a run. `outstanding`: whether its environment has a Redis whose entries are to go."""
     left = sum(segment.users for segment in state.to_clean().values()) if outstanding else 0
     return {
@@ -79,5 +79,5 @@ def document(run: Run, plan: Plan, state: State, *, outstanding: bool) -> dict[s
         "restored_users": sorted(state.restored_users),
         "archive": str(run.folder),
         "bytes": run.size,
-        "plan_sha256": plan.sha256,
+        "plan_sha256": sha256,
     }

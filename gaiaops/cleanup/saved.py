@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol
 
 from gaiaops import rundir
 from gaiaops.cleanup import archive, plan
@@ -11,6 +12,16 @@ from gaiaops.cleanup.selection import Selection, Verdict, cap, choose_tags
 from gaiaops.errors import RefusedError
 from gaiaops.postgres import session as pg
 from gaiaops.registry.model import Environment, Registry
+
+
+class Refusable(Protocol):
+    """A plan of one database or of shards."""
+
+    @property
+    def environment(self) -> str: ...
+
+    @property
+    def refusals(self) -> tuple[str, ...]: ...
 
 
 def load(registry: Registry, env: Environment, file: Path, users_file: Path) -> Plan:
@@ -55,7 +66,7 @@ def check_rules(registry: Registry, env: Environment, found: Plan, users_file: P
         raise RefusedError(f"the plan takes {count} users, more than --max-users allowed", environment=env.name)
 
 
-def check(found: Plan) -> None:
+def check(found: Refusable) -> None:
     """Raises RefusedError where a plan must not be applied as it is."""
     if found.refusals:
         raise RefusedError(

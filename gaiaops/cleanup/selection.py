@@ -59,11 +59,11 @@ def choose_tags(
         chosen.append(by_name[name.casefold()])
     if env.tag in chosen and max_users is None:
         raise RefusedError(
-            f"{env.tag} is {env.name}'s own tag: its users are its people",
+            f"{env.tag} is {env.whole}'s own tag: its users are its people",
             hint="if you mean them, say how many at most: --max-users N",
             environment=env.name,
         )
-    return tuple(dict.fromkeys(chosen or [tag for tag, owner in tags.items() if owner != env.name]))
+    return tuple(dict.fromkeys(chosen or [tag for tag, owner in tags.items() if owner != env.whole]))
 
 
 def cap(users_in_all: int, max_users: int | None) -> float:

@@ -8,7 +8,7 @@ from gaiaops.cache import connect as redis
 from gaiaops.cache import remove, templates
 from gaiaops.cleanup import entries
 from gaiaops.cleanup.archive import Run
-from gaiaops.cleanup.journal import Segment
+from gaiaops.cleanup.journal import Section, Segment
 from gaiaops.errors import GaiaopsError
 from gaiaops.postgres import copytext
 from gaiaops.postgres.changes import transaction_status
@@ -46,10 +46,15 @@ def _present(session: Session, run: Run, segment: Segment, users: Table) -> bool
 
 
 class CacheCleaner:
-    """Removes the Redis entries of committed segments; one that fails is tried again at the end, then by a re-run."""
+    """Removes the Redis entries of committed segments; one that fails is tried again at the end, then by a re-run.
 
-    def __init__(self, env: Environment, run: Run, user_keys: tuple[str, ...]) -> None:
+    The entries of `spared` users (numbers of the plan) stay."""
+
+    def __init__(
+        self, env: Environment, run: Run, user_keys: tuple[str, ...], spared: frozenset[int] = frozenset()
+    ) -> None:
         self._env = env
+        self._spared = spared
         self._run = run
         self._templates = [templates.parse(text) for text in user_keys]
         self.removed = 0
@@ -83,4 +88,13 @@ class CacheCleaner:
         for section in segment.sections:
             mine = [t for t in self._templates if section.name == t.table]
             if section.kind == "delete" and mine:
-                yield from entries.keys_of(mine, section.columns, self._run.lines(segment, section))
+                yield from entries.keys_of(mine, section.columns, self._lines(segment, section))
+
+    def _lines(self, segment: Segment, section: Section) -> Iterator[bytes]:
+        """A section's lines, but those of users whose entries stay."""
+        for chunk in self._run.lines(segment, section):
+            if self._spared:
+                lines = chunk.splitlines(keepends=True)
+                yield b"".join(line for line in lines if int(line.partition(b"\t")[0]) not in self._spared)
+            else:
+                yield chunk

@@ -219,7 +219,11 @@ class Worker:
                 self._shared.job.run.note("skipped", address=address, why=why)
 
     def remaining(self) -> tuple[array[int], list[int]]:
-        """The numbers of the plan's users who are there as planned, and of those whose address has changed."""
+        """The numbers of the plan's users who are there as planned, and of those whose address has changed.
+
+        Guests are not there: whether anything still names them is found out batch by batch."""
+        if self._shared.job.run.guests:
+            return array("i", range(1, self._shared.job.plan.users + 1)), []
         if self.session.pooled:
             begin_change(self.session)
             self.session.execute(keysets.create_plan(self._users, on_commit="DROP"))
@@ -264,9 +268,13 @@ class Worker:
             keysets.create_plan(self._users, on_commit=plan),
             keysets.create_plan(self._users, keysets.BATCH, batch),
         ]
-        self.session.exchange.command(
-            "; ".join([*tables, keysets.create_keysets(self._shared.job.graph, on_commit=batch)])
-        )
+        graph = self._shared.job.graph
+        if graph.sharded:
+            tables.append(keysets.create_absent(plan))
+        self.session.exchange.command("; ".join([*tables, keysets.create_keysets(graph, on_commit=batch)]))
+        if graph.sharded:
+            self.session.copy_in(keysets.fill_absent(), self._shared.job.run.harmless())
+            self.session.exchange.command(keysets.index_absent())
 
     @property
     def _users(self) -> Table:

@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gaiaops.cli import base
+from gaiaops.cli import base, cleanup_ways
 from gaiaops.cli.arguments import AGE, ENVIRONMENT, TAG
 from gaiaops.cli.cleanup_report import show, show_refusals, tell
 from gaiaops.cli.progress import Progress, Stop
 from gaiaops.errors import GaiaopsError, RefusedError, UsageError
 
 if TYPE_CHECKING:
-    from gaiaops.cleanup.archive import Run
     from gaiaops.cleanup.auth_users import AuthOutcome
-    from gaiaops.cleanup.plan import Plan
     from gaiaops.cleanup.planner import Options
+    from gaiaops.cli.cleanup_ways import Way
     from gaiaops.registry.model import Environment, Registry
 
 _PLANNED = ("tag", "older_than", "keep", "max_users", "allow_collateral", "save_plan")
@@ -59,17 +58,25 @@ def command(context: base.Context, /, **options: Any) -> None:
     env = registry.environment(options["env"])
     if options["supabase"] and registry.supabase is None:
         raise UsageError("the registry has no [supabase]", hint=f"add one to {registry.file}")
-    acting = not (options["dry_run"] or options["save_plan"])
-    if acting:
-        base.check_confirmable(env, options["confirm"])
     with tempfile.TemporaryDirectory(prefix="gaiaops-") as folder:
-        users_file = Path(folder) / "users.copy"
-        if options["plan_file"]:
-            _apply_saved(registry, env, users_file, options, acting)
-        elif acting:
-            _go(registry, env, users_file, options)
-        else:
-            _only_plan(registry, env, users_file, options)
+        way = cleanup_ways.way(registry, env, Path(folder))
+        acting = not (options["dry_run"] or options["save_plan"])
+        if acting:
+            base.check_confirmable(env, options["confirm"])
+        try:
+            _clean_up(way, options, acting)
+        except GaiaopsError as error:  # in a shard, perhaps, which a clean-up cannot be of alone
+            error.hint = error.hint.replace("gaiaops cleanup ENV", f"gaiaops cleanup {env.name}")
+            raise
+
+
+def _clean_up(way: Way[Any, Any], options: dict[str, Any], acting: bool) -> None:
+    if options["plan_file"]:
+        _apply_saved(way, options, acting)
+    elif acting:
+        _go(way, options)
+    else:
+        _only_plan(way, options)
 
 
 def _check(options: dict[str, Any]) -> None:
@@ -97,73 +104,69 @@ def _asked(options: dict[str, Any]) -> Options:
     )
 
 
-def _only_plan(registry: Registry, env: Environment, users_file: Path, options: dict[str, Any]) -> None:
-    from gaiaops.cleanup import plan as plans
-    from gaiaops.cleanup import planner
+def _only_plan(way: Way[Any, Any], options: dict[str, Any]) -> None:
     from gaiaops.output import files
 
-    plan = planner.make(registry, env, _asked(options), users_file)
+    plan = way.make(_asked(options))
     if options["save_plan"]:
         with files.whole_file(Path(options["save_plan"]), private=True) as out:
-            plans.save(plan, planner.listed(registry, users_file), out)
-        base.notice(
-            f"plan of {plan.users} users saved; apply it with: gaiaops cleanup {env.name} --plan {options['save_plan']}"
-        )
+            way.save(plan, out)
+        command = f"gaiaops cleanup {way.env.name} --plan {options['save_plan']}"
+        base.notice(f"plan of {plan.users} users saved; apply it with: {command}")
     if options["dry_run"] or options["as_json"]:
-        show(registry, plan, users_file, options)
+        show(way, plan, options)
     show_refusals(plan)
 
 
-def _apply_saved(registry: Registry, env: Environment, users_file: Path, options: dict[str, Any], acting: bool) -> None:
-    from gaiaops.cleanup import archive, saved
+def _apply_saved(way: Way[Any, Any], options: dict[str, Any], acting: bool) -> None:
+    from gaiaops.cleanup import saved
 
-    plan = saved.load(registry, env, Path(options["plan_file"]), users_file)
+    plan = way.load(Path(options["plan_file"]))
     if not acting:
-        show(registry, plan, users_file, options)
+        show(way, plan, options)
         show_refusals(plan)
         return
     saved.check(plan)
-    begun = [run for run in archive.every() if run.id == plan.id]
-    _confirm(registry, env, plan, users_file, options)
-    _apply(registry, env, begun[0] if begun else archive.create(plan, users_file), options)
+    _confirm(way, plan, options)
+    _apply(way, way.run_of(plan), options)
 
 
-def _go(registry: Registry, env: Environment, users_file: Path, options: dict[str, Any]) -> None:
+def _go(way: Way[Any, Any], options: dict[str, Any]) -> None:
     """Goes on with what the same command left unfinished, else makes a plan, shows it, asks and applies it."""
-    from gaiaops.cleanup import archive, auth_users, planner, runs, saved
+    from gaiaops.cleanup import auth_users, saved
 
-    asked = _asked(options)
-    run, others = runs.unfinished(registry, env, asked)
+    env, asked = way.env, _asked(options)
+    run, others = way.unfinished(asked)
     for other in others:
         base.warn(f"[{env.name}] run {other} is unfinished; its own command finishes it, gaiaops runs {other} shows it")
-    if run is not None and _resume(registry, env, run, options):
+    if run is not None and _resume(way, run, options):
         return
-    plan = planner.make(registry, env, asked, users_file)
-    if plan.users == 0 and options["supabase"] and (last := runs.auth_left(env, plan.tags)):
-        people = sum(1 for _ in auth_users.purged(last))
+    plan = way.make(asked)
+    if plan.users == 0 and options["supabase"] and (last := way.auth_left(plan.tags)):
+        people = len(set(auth_users.purged(last)))
         _ask(env, f"Run {last.id} purged {people} users whose auth records may still be there.", people, options)
-        _apply(registry, env, last, options)
+        _apply(way, last, options)
         return
     if plan.users == 0:
         if options["as_json"]:
-            show(registry, plan, users_file, options)
+            show(way, plan, options)
         tags = ", ".join(plan.tags) or "for another environment"
         base.notice(f"[{env.name}] nothing to do: nobody is tagged {tags}, or all of them are kept")
         return
     if plan.refusals:
-        show(registry, plan, users_file, {**options, "as_json": False}, err=True)
+        show(way, plan, {**options, "as_json": False}, err=True)
     saved.check(plan)
-    _confirm(registry, env, plan, users_file, options)
-    _apply(registry, env, archive.create(plan, users_file), options)
+    _confirm(way, plan, options)
+    _apply(way, way.run_of(plan), options)
 
 
-def _resume(registry: Registry, env: Environment, run: Run, options: dict[str, Any]) -> bool:
-    """Goes on with an unfinished run; one that does not fit any more only has its Redis entries finished."""
-    from gaiaops.cleanup import apply, runs
+def _resume(way: Way[Any, Any], run: Any, options: dict[str, Any]) -> bool:
+    """Goes on with an unfinished run; of one that does not fit any more only what is certain is finished."""
+    from gaiaops.cleanup import apply
 
-    state, planned = run.state(), run.plan().users
-    why = runs.fits(registry, env, run)
-    left = planned - state.users
+    env, purged, planned = way.env, way.purged(run), run.plan().users
+    why = way.fits(run)
+    left = planned - purged
     if not why and options["max_users"] is not None and left > options["max_users"]:
         raise RefusedError(
             f"run {run.id} has {left} users left, --max-users allows {options['max_users']}",
@@ -172,7 +175,7 @@ def _resume(registry: Registry, env: Environment, run: Run, options: dict[str, A
         )
     if why:
         base.warn(f"[{env.name}] run {run.id} is not gone on with: {why}; what it did is archived")
-        done = apply.finish_cache(registry, env, run)
+        done = way.finish(run, apply.Hooks(lambda *_: None, lambda: False, base.notice))
         if done.cache_removed:
             base.notice(f"{done.cache_removed} Redis entries of run {run.id} removed")
         if done.cache_left:
@@ -181,16 +184,16 @@ def _resume(registry: Registry, env: Environment, run: Run, options: dict[str, A
                 f"{done.cache_failure}"
             )
         return False
-    base.notice(f"run {run.id} was not finished ({state.users} of {planned} users are gone): going on with it")
+    base.notice(f"run {run.id} was not finished ({purged} of {planned} users are gone): going on with it")
     _ask(env, f"Up to {left} users of {env.name} go.", left, options)
-    _apply(registry, env, run, options)
+    _apply(way, run, options)
     return True
 
 
-def _confirm(registry: Registry, env: Environment, plan: Plan, users_file: Path, options: dict[str, Any]) -> None:
-    show(registry, plan, users_file, {**options, "as_json": False}, err=True)
-    rows = f"{plan.users} users and {plan.deletes - plan.users} rows that hang on them go from {env.name}."
-    _ask(env, f"\n{rows}", plan.users, options)
+def _confirm(way: Way[Any, Any], plan: Any, options: dict[str, Any]) -> None:
+    show(way, plan, {**options, "as_json": False}, err=True)
+    rows = f"{plan.users} users and {plan.deletes - plan.users} rows that hang on them go from {way.env.name}."
+    _ask(way.env, f"\n{rows}", plan.users, options)
 
 
 def _ask(env: Environment, question: str, users: int, options: dict[str, Any]) -> None:
@@ -200,16 +203,16 @@ def _ask(env: Environment, question: str, users: int, options: dict[str, Any]) -
     base.confirm(env, options["confirm"], question, number=users if env.protected else None)
 
 
-def _apply(registry: Registry, env: Environment, run: Run, options: dict[str, Any]) -> None:
+def _apply(way: Way[Any, Any], run: Any, options: dict[str, Any]) -> None:
     from gaiaops import trail
     from gaiaops.cleanup import apply
 
-    plan, stop, progress, before = run.plan(), Stop(), Progress("users"), run.state().by_table()
+    env, plan, stop, progress, before = way.env, run.plan(), Stop(), Progress("users"), way.by_table(run)
     auth: AuthOutcome | None = None
     with trail.change(env.name, "cleanup", sha256=plan.sha256) as record, stop.listening():
         record.server, record.outcome = plan.server, trail.PARTLY
         try:
-            done = apply.apply(registry, env, run, apply.Hooks(progress.into(record), stop, base.notice))
+            done = way.apply(run, apply.Hooks(progress.into(record), stop, base.notice))
             record.rows = done.rows
         except GaiaopsError as error:
             error.hint = error.hint or f"what was committed is archived; gaiaops runs {run.id}"
@@ -217,11 +220,11 @@ def _apply(registry: Registry, env: Environment, run: Run, options: dict[str, An
         finally:
             progress.clear()
         if options["supabase"] and not done.interrupted:
-            auth = _auth(registry, run, options, stop)
-        tell(env, run, done, before, auth, options)
+            auth = _auth(way.registry, run, options, stop)
+        tell(way, run, done, before, auth, options)
 
 
-def _auth(registry: Registry, run: Run, options: dict[str, Any], stop: Stop) -> AuthOutcome:
+def _auth(registry: Registry, run: Any, options: dict[str, Any], stop: Stop) -> AuthOutcome:
     from gaiaops import trail
     from gaiaops.cleanup import auth_users
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,30 +13,27 @@ from gaiaops.errors import InterruptedRunError, StatementError
 
 if TYPE_CHECKING:
     from gaiaops.cleanup.apply import Outcome
-    from gaiaops.cleanup.archive import Run
     from gaiaops.cleanup.auth_users import AuthOutcome
-    from gaiaops.cleanup.plan import Plan, User
-    from gaiaops.registry.model import Environment, Registry
+    from gaiaops.cli.cleanup_ways import Way
+    from gaiaops.registry.model import Environment
 
 
 def tell(
-    env: Environment,
-    run: Run,
+    way: Way[Any, Any],
+    run: Any,
     done: Outcome,
     before: dict[str, tuple[int, int]],
     auth: AuthOutcome | None,
     options: dict[str, Any],
 ) -> None:
     """What went, what was skipped and why, where the archive is, and how it comes back."""
-    from gaiaops.cleanup import runs
-    from gaiaops.output import purge, report
+    from gaiaops.output import report
     from gaiaops.output.cells import label
 
+    env = way.env
     if options["as_json"]:
-        plan, state = run.plan(), run.state()
-        body = purge.run_document(run.id, _builtins(plan), runs.document(run, plan, state, outstanding=bool(env.redis)))
-        click.echo(report.document({"run": body}))
-    tables = _difference(before, run.state().by_table())
+        click.echo(report.document({"run": way.report(run)}))
+    tables = _difference(before, way.by_table(run))
     base.notice(f"[{env.name}] purged {done.users} users: {done.rows} rows deleted, {done.set} changed{tables}")
     if done.gone:
         base.notice(f"{done.gone} users were gone already")
@@ -53,21 +48,25 @@ def tell(
         for address, why in itertools.islice(auth.kept.items(), 20):
             base.notice(f"kept in Supabase Auth: {label(address)}: {why}")
     base.notice(f"archive: {run.folder}\nrestore: gaiaops restore {run.id}")
-    _raise(env, run, done, auth)
+    _raise(env, done, auth)
 
 
 def _difference(before: dict[str, tuple[int, int]], after: dict[str, tuple[int, int]]) -> str:
-    """What this call did, table by table: a run may have been begun by another one."""
-    parts = []
+    """What this call did, table by table, of all shards: a run may have been begun by another one."""
+    did: dict[str, list[int]] = {}
     for table, (deleted, changed) in after.items():
         gone, was = before.get(table, (0, 0))
-        name = table.rpartition(".")[2]
-        parts += [f"{name} {deleted - gone}"] if deleted > gone else []
-        parts += [f"{name} {changed - was} changed"] if changed > was else []
+        found = did.setdefault(table.rpartition(".")[2], [0, 0])
+        found[0] += deleted - gone
+        found[1] += changed - was
+    parts = []
+    for name, (deleted, changed) in did.items():
+        parts += [f"{name} {deleted}"] if deleted else []
+        parts += [f"{name} {changed} changed"] if changed else []
     return f" ({', '.join(parts)})" if parts else ""
 
 
-def _raise(env: Environment, run: Run, done: Outcome, auth: AuthOutcome | None) -> None:
+def _raise(env: Environment, done: Outcome, auth: AuthOutcome | None) -> None:
     again = "run the same command again to finish"
     if done.interrupted:
         raise InterruptedRunError(f"interrupted: {done.left} users are left", hint=again, environment=env.name)
@@ -84,44 +83,30 @@ def _raise(env: Environment, run: Run, done: Outcome, auth: AuthOutcome | None) 
         )
 
 
-def show(registry: Registry, plan: Plan, users_file: Path, options: dict[str, Any], *, err: bool = False) -> None:
-    from gaiaops.cleanup import planner
-    from gaiaops.output import purge
+def show(way: Way[Any, Any], plan: Any, options: dict[str, Any], *, err: bool = False) -> None:
+    """A plan, for people or as one document with all users."""
+    from gaiaops.output import purge, purge_shards
 
     if options["as_json"]:
-        with _json_stream() as write:
-            write(plan, planner.listed(registry, users_file))
+        _write_json(way.document(plan), way.listed(plan))
         return
-    first = [_builtins(user) for user in itertools.islice(planner.listed(registry, users_file), purge.SHOWN_USERS)]
-    click.echo(purge.plan_text(_builtins(plan), first), err=err)
+    text = purge_shards.plan_text if way.env.shards else purge.plan_text
+    click.echo(text(way.document(plan), [*itertools.islice(way.listed(plan), purge.SHOWN_USERS)]), err=err)
 
 
-@contextmanager
-def _json_stream() -> Iterator[Any]:
-    """Writes {"plan": {…, "listed": [users …]}} without holding all users at once."""
+def _write_json(document: dict[str, Any], users: Iterator[dict[str, Any]]) -> None:
+    """{"plan": {…, "listed": [users …]}} without holding all users at once."""
     import msgspec
 
     from gaiaops.output import files
 
     with files.standard_output() as out:
-
-        def write(plan: Plan, users: Iterator[User]) -> None:
-            body = msgspec.json.encode(plan)
-            out.write(b'{"plan": ' + body[:-1] + b', "listed": [')
-            for i, user in enumerate(users):
-                out.write((b",\n" if i else b"\n") + msgspec.json.encode(user))
-            out.write(b"]}}\n")
-
-        yield write
+        out.write(b'{"plan": ' + msgspec.json.encode(document)[:-1] + b', "listed": [')
+        for i, user in enumerate(users):
+            out.write((b",\n" if i else b"\n") + msgspec.json.encode(user))
+        out.write(b"]}}\n")
 
 
-def show_refusals(plan: Plan) -> None:
+def show_refusals(plan: Any) -> None:
     for refusal in plan.refusals:
         base.warn(f"[{plan.environment}] would be refused: {refusal}")
-
-
-def _builtins(value: object) -> dict[str, Any]:
-    import msgspec
-
-    found: dict[str, Any] = msgspec.to_builtins(value)
-    return found

@@ -9,11 +9,13 @@ import click
 from gaiaops.cli import base
 from gaiaops.cli.arguments import RUN
 from gaiaops.cli.progress import Progress, Stop
-from gaiaops.errors import InterruptedRunError, StatementError
+from gaiaops.errors import InterruptedRunError, RefusedError, StatementError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gaiaops.cleanup.undo import Restored
-    from gaiaops.registry.model import Environment
+    from gaiaops.registry.model import Environment, Registry
     from gaiaops.rundir import RunFolder
 
 
@@ -50,29 +52,52 @@ def command(context: base.Context, /, **options: Any) -> None:
 def _restore(context: base.Context, found: RunFolder, options: dict[str, Any]) -> None:
     """Puts a clean-up back."""
     from gaiaops import trail
-    from gaiaops.cleanup import apply, archive, restore
+    from gaiaops.cleanup import apply, restore
 
-    run = archive.Run(found.folder)
-    plan, registry = run.plan(), context.registry()
+    registry = context.registry()
+    put_back, plan, users = _way(registry, found)
     env = registry.environment(plan.environment)
     wanted = restore.Options(options["user"], options["dry_run"])
     stop, progress = Stop(), Progress("segments")
     if options["dry_run"]:
         with stop.listening():
-            done = restore.restore(registry, env, run, wanted, apply.Hooks(progress, stop, base.notice))
+            done = put_back(env, wanted, apply.Hooks(progress, stop, base.notice))
         _tell(env, done, options)
         return
     base.check_confirmable(env, options["confirm"])
-    who = options["user"] or f"{run.state().users} users"
+    who = options["user"] or f"{users} users"
     base.confirm(env, options["confirm"], f"{who} and what hung on them go back into {env.name}.")
     with trail.change(env.name, "restore", sha256=plan.sha256) as record, stop.listening():
         record.server, record.outcome = plan.server, trail.PARTLY
         try:
-            done = restore.restore(registry, env, run, wanted, apply.Hooks(progress.into(record), stop, base.notice))
+            done = put_back(env, wanted, apply.Hooks(progress.into(record), stop, base.notice))
             record.rows = done.rows
         finally:
             progress.clear()
         _tell(env, done, options)
+
+
+def _way(registry: Registry, found: RunFolder) -> tuple[Callable[..., Restored], Any, int]:
+    """What puts a run back, its plan, and how many users it has purged. Raises RefusedError where the environment had
+    shards then and has none now, or the other way round."""
+    from gaiaops.cleanup import archive, restore
+    from gaiaops.cleanup.shards import archive as shards
+    from gaiaops.cleanup.shards import guests
+    from gaiaops.cleanup.shards import restore as restore_shards
+
+    if shards.is_whole(found):
+        whole = shards.WholeRun(found.folder)
+        users = len(guests.purged_people(whole))
+        return lambda env, *rest: restore_shards.restore_whole(registry, env, whole, *rest), whole.plan(), users
+    run = archive.Run(found.folder)
+    plan = run.plan()
+    if registry.environment(plan.environment).shards:
+        raise RefusedError(
+            f"run {run.id} is of {plan.environment} when it was one database; it has shards now",
+            hint="nothing was restored; restore it with the registry of then: gaiaops --registry FILE",
+            environment=plan.environment,
+        )
+    return lambda env, *rest: restore.restore(registry, env, run, *rest), plan, run.state().users
 
 
 def _tell(env: Environment, done: Restored, options: dict[str, Any]) -> None:

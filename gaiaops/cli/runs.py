@@ -55,9 +55,12 @@ def command(context: base.Context, /, run: str | None, expire: tuple[str, int] |
 
 
 def _one(document: dict[str, Any]) -> str:
-    from gaiaops.output import purge, repair
+    from gaiaops.output import purge, purge_shards, repair
 
-    return repair.run_text(document) if "kinds" in document else purge.run_text(document)
+    if "kinds" in document:
+        return repair.run_text(document)
+    text = purge.run_text(document)
+    return f"{text}\n\n{purge_shards.shards_text(document)}" if "shards" in document else text
 
 
 def _listed(documents: list[dict[str, Any]]) -> str:
@@ -74,11 +77,16 @@ def _document(folder: RunFolder) -> tuple[dict[str, Any], GaiaopsError | None]:
 
     from gaiaops import rundir
     from gaiaops.cleanup import archive, runs
-    from gaiaops.cli import repair
+    from gaiaops.cleanup.shards import archive as shards
+    from gaiaops.cli import cleanup_ways, repair
     from gaiaops.output import purge
 
     run = archive.Run(folder.folder)
     try:
+        if shards.is_whole(folder):
+            whole = shards.WholeRun(folder.folder)
+            outstanding = any(part.state().cache for part in whole.parts)
+            return cleanup_ways.shards_report(whole, outstanding=outstanding), None
         if folder.command == rundir.REPAIR:
             return repair.document(folder), None
         plan, state = run.plan(), run.state()
@@ -89,7 +97,7 @@ def _document(folder: RunFolder) -> tuple[dict[str, Any], GaiaopsError | None]:
             "auth": {}, "cache_outstanding": 0, "archive": str(run.folder),
         }  # fmt: skip
         return {**purge.run_document(run.id, empty, unreadable), "command": folder.command}, error
-    body = runs.document(run, plan, state, outstanding=bool(plan.cache_keys))
+    body = runs.document(run, plan.sha256, state, outstanding=bool(plan.cache_keys))
     return purge.run_document(run.id, msgspec.to_builtins(plan), body), None
 
 
@@ -109,6 +117,9 @@ def _unfinished(run: RunFolder) -> bool:
     from gaiaops import rundir
     from gaiaops.audit.repair_run import RepairRun
     from gaiaops.cleanup.archive import Run
+    from gaiaops.cleanup.shards.archive import WholeRun, is_whole
 
+    if is_whole(run):
+        return WholeRun(run.folder).word == "unfinished"
     made: Run | RepairRun = RepairRun(run.folder) if run.command == rundir.REPAIR else Run(run.folder)
     return made.state().word == "unfinished"

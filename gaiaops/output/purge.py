@@ -26,15 +26,16 @@ def plan_text(document: Mapping[str, Any], users: Sequence[Mapping[str, Any]]) -
         parts.append("\n" + table(["address", "id", "rule"], rows))
         if count > len(users):
             parts.append(f"… and {count - len(users)} more (--json or --save-plan FILE has all)")
-        parts.append("\n" + _tables(document["tables"]))
+        parts.append("\n" + tables_text(document["tables"]))
         if document["cache_keys"]:
             keys = ", ".join(f"{key} {number}" for key, number in document["cache_keys"].items())
             parts.append(f"\nRedis keys, where they are there: {keys}")
-    parts += _remarks(document)
+    parts += remarks(document)
     return "\n".join(parts)
 
 
-def _tables(tables: Iterable[Mapping[str, Any]]) -> str:
+def tables_text(tables: Iterable[Mapping[str, Any]]) -> str:
+    """What happens to which rows, and why."""
     rows = []
     for entry in tables:
         why = "; ".join(f"{_short(r['reference'], entry['table'])} {r['why']} {r['rows']}" for r in entry["reasons"])
@@ -47,7 +48,8 @@ def _short(reference: str, name: str) -> str:
     return "" if reference == name else reference.removeprefix(f"{name}.")
 
 
-def _remarks(document: Mapping[str, Any]) -> list[str]:
+def remarks(document: Mapping[str, Any]) -> list[str]:
+    """What else one should know of a plan."""
     parts = []
     for entry in document["collateral"]:
         who = label(entry["owner"]) or "nobody in particular"

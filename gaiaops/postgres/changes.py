@@ -86,6 +86,16 @@ def check_server(session: Session, env: Environment, server: str) -> Facts:
     return facts
 
 
+def keep_place(session: Session) -> None:
+    """Takes the place of a database that is only read, as long as the session is open; through a transaction pooler it
+    is only looked at. What is to hold for the reader must be read in a later snapshot.
+
+    Two who each have their own place and then look at the other's exclude each other either way: who looks second
+    finds it taken, or what the first one committed. Raises RefusedError where another one has it.
+    """
+    _take(session, _TRANSACTION_LOCK if session.pooled else _LOCK)
+
+
 def begin_change(session: Session, *settings: str) -> None:
     """Opens a writing transaction in the database's one place, which `check_server` has taken for the session; through
     a transaction pooler it is taken for this transaction. Raises RefusedError where another one has it."""

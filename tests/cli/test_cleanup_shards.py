@@ -17,8 +17,11 @@ import psycopg
 import pytest
 import redis
 
+from gaiaops.sandbox import seed
+from gaiaops.sandbox.authserver.app import create_app
+from gaiaops.sandbox.authserver.settings import Settings
 from tests.cli.cleanup_world import HOST, KEEP, PLATFORM, clone, tagged
-from tests.cli.test_cleanup import expected_after, snapshot
+from tests.cli.test_cleanup import Gateway, expected_after, served, snapshot
 from tests.conftest import GAIAOPS, Command, Run, Sandbox, clean_variables
 from tests.integration import cleanup_shards_kit as model
 from tests.integration import shard_kit
@@ -205,6 +208,37 @@ def test_redis_is_down(world: World, cache: redis.Redis) -> None:
     assert world.runs()[0]["state"] == "done"
 
 
+def test_auth_records_of_people_gone_from_all_shards(world: World, sandbox: Sandbox, postgres_url: str) -> None:
+    """Once for a person of two shards."""
+    with database(postgres_url) as url:
+        with psycopg.connect(url, autocommit=True) as connection:
+            seed.create_auth_schema(connection)
+            tokens = ("confirmation_token", "recovery_token", "email_change_token_new", "email_change")
+            connection.execute(
+                "INSERT INTO auth.users (id, email, instance_id, aud, role, raw_app_meta_data, raw_user_meta_data,"
+                f" created_at, updated_at, {', '.join(tokens)}) SELECT k::uuid, left(k, 1) || '+dev@x.io',"
+                " '00000000-0000-0000-0000-000000000000', 'authenticated', 'authenticated', '{}', '{}', now(), now(),"
+                " '', '', '', '' FROM unnest(%s::text[]) AS k", [[KEYS["a"], KEYS["d"]]]
+            )  # fmt: skip
+        key = sandbox.state.service_key
+        gateway = Gateway(create_app(Settings(dsn=url, jwt_secret=sandbox.state.jwt_secret, api_keys=(key,))))
+        with served(gateway) as address:
+            more = f'[supabase]\nurl = "{address}"\nservice_key = "{key}"\n'
+            world.kit.write("protected = true", references=model.REFERENCES + more)
+            text = world.kit.file.read_text()
+            for name in ("dev", "staging"):
+                text = text.replace(f"postgresql://nobody@127.0.0.1:1/nowhere_{name}", sandbox.url(name))
+            world.kit.file.write_text(text)
+            done = world.cleanup("--supabase")
+            assert done.code == 0, done.err
+            assert sorted(gateway.deleted) == [KEYS["a"], KEYS["d"]]
+            assert "Supabase Auth: 2 deleted, 2 not there, 0 kept" in done.err
+            assert world.runs()[0]["auth"] == {"soft-deleted": 2, "absent": 2}
+            gateway.deleted.clear()
+            assert world.cleanup("--supabase").code == 0
+            assert gateway.deleted == []
+
+
 # -- what is refused -----------------------------------------------------------------------------------------------
 
 
@@ -291,6 +325,22 @@ def test_a_refusal_of_one_shard_is_the_wholes(world: World) -> None:
         assert world.kit.checksums() == before
     finally:
         world.sql("us", "DROP RULE quiet ON prefs")
+
+
+def test_a_schema_that_changed_in_one_shard(world: World) -> None:
+    """The line names the shard, the command that makes a new plan the environment."""
+    plan = world.folder / "test.plan"
+    assert world("cleanup", "production", "--save-plan", str(plan), "--max-users", "9").code == 0
+    world.sql("us", "ALTER TABLE prefs ADD more text")
+    try:
+        before = world.kit.checksums()
+        done = world("cleanup", "production", "--plan", str(plan), "--confirm", "production")
+        hint = "make a new plan: gaiaops cleanup production\n"
+        refused(done, "the schema is not that of the plan", hint, where="production/us")
+        assert world.kit.checksums() == before
+        assert world.runs() == []
+    finally:
+        world.sql("us", "ALTER TABLE prefs DROP more")
 
 
 def test_another_clean_up_holds_one_shard(world: World) -> None:
@@ -408,9 +458,12 @@ def test_a_run_that_did_nothing_stands_in_nobodys_way(world: World) -> None:
     assert [one["id"] == begun for one in world.runs()] == [False]
     world.kit.urls = urls
     world.kit.write()
-    with psycopg.connect(urls["us"]) as holder:
-        holder.execute("SELECT FROM users WHERE email = 'd+dev@x.io' FOR UPDATE")
+    world.sql("us", FAIL)
+    world.sql("eu", f"INSERT INTO users VALUES ('{KEYS['a']}', 'a+dev@x.io', 'again', '2020-01-01')")
+    try:
         assert world.cleanup().code == 1
+    finally:
+        world.sql("us", "DROP FUNCTION fail CASCADE")
     world.kit.urls = {"eu": urls["eu"]}
     world.kit.write()
     refused(world.cleanup(), "the plan is about production/eu, production/us; environments.toml has production/eu")
@@ -430,13 +483,16 @@ def test_an_archive_that_was_changed_in_one_part(world: World) -> None:
 # -- failures in the middle ------------------------------------------------------------------------------------------
 
 
+FAIL = """
+CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no room'; END $$;
+CREATE TRIGGER fail BEFORE DELETE ON users FOR EACH ROW EXECUTE FUNCTION fail();
+"""
+
+
 def test_a_shard_that_fails_after_another_is_done(world: World) -> None:
     """Its name, its exit code; `runs` shows how far it is; the same command goes on with the same run."""
     before = world.kit.checksums()
-    world.sql("us", """
-        CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no room'; END $$;
-        CREATE TRIGGER fail BEFORE DELETE ON users FOR EACH ROW EXECUTE FUNCTION fail();
-    """)  # fmt: skip
+    world.sql("us", FAIL)
     try:
         done = world.cleanup()
         assert done.code == 1, done.err
