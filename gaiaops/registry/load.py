@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from gaiaops.errors import UsageError
-from gaiaops.registry import paths
 from gaiaops.registry.checks import RESERVED, VALID_NAME, check_unique, check_urls
 from gaiaops.registry.durations import parse_age, parse_duration
 from gaiaops.registry.model import (
@@ -29,6 +27,7 @@ from gaiaops.registry.model import (
     Threshold,
     Timeouts,
 )
+from gaiaops.registry.paths import find_file
 from gaiaops.registry.settings import Setting, Variables, read_variables, readable_by_others
 from gaiaops.registry.spec import (
     AuditSpec,
@@ -47,36 +46,12 @@ from gaiaops.registry.spec import (
 if TYPE_CHECKING:
     from gaiaops.registry.tunnels import Tunnel
 
-FILE_NAME = "environments.toml"
 _SECTIONS = ("environments", "supabase", "tables", "cache", "references", "cleanup", "audit", "health", "timeouts")
 _KEY_PART = re.compile(r"\{(\w+)\.(\w+)(?::[1-9]\d*)?\}")
 _AT = re.compile(r" - at `\$\.?([^`]*)`$")
 _UNKNOWN = re.compile(r"Object contains unknown field `([^`]*)`")
 _MISSING = re.compile(r"Object missing required field `([^`]*)`")
 S = TypeVar("S")
-
-
-def find_file(explicit: str | None = None) -> Path:
-    """--registry, then $GAIAOPS_REGISTRY, then here or in a parent folder, then the user's configuration.
-
-    Raises UsageError where there is none.
-    """
-    named = explicit or os.environ.get("GAIAOPS_REGISTRY")
-    if named:
-        if not Path(named).is_file():
-            raise UsageError(f"registry not found: {named}", hint="name an environments.toml with --registry FILE")
-        return Path(named).absolute()
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / FILE_NAME).is_file():
-            return folder / FILE_NAME
-    user_file = paths.config_home() / FILE_NAME
-    if user_file.is_file():
-        return user_file
-    raise UsageError(
-        f"no {FILE_NAME} here, in a parent folder or at {user_file}",
-        hint="try `gaiaops --sandbox view`, or name one with --registry FILE",
-    )
 
 
 def load(explicit: str | None = None) -> Registry:
