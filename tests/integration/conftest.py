@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.fault_kit import Network, network
 from tests.integration.tunnel_kit import Programs
 
 
@@ -16,3 +17,10 @@ def programs(tmp_path: Path) -> Iterator[Programs]:
     made = Programs(tmp_path)
     yield made
     made.kill()
+
+
+@pytest.fixture(scope="module")
+def net() -> Iterator[Network]:
+    """A network whose faults a test chooses."""
+    with network() as made:
+        yield made
