@@ -7,11 +7,13 @@ import io
 import json
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 
+from tests.cli.cleanup_world import checksums
 from tests.conftest import Command, Run, Sandbox
 from tests.integration.audit_kit import P, R
 from tests.integration.shard_worlds import SHARDS, ShardedWorld, sharded
@@ -129,10 +131,9 @@ def test_a_shard_is_down(ops: Callable[..., Run], world: ShardedWorld, shard: st
 
 
 def test_a_shard_alone_is_not_audited(ops: Callable[..., Run]) -> None:
-    for more in ((), ("--fix", "email-drift", "--confirm", "production/eu")):
-        told = ops("audit", "production/eu", *more, code=2)
-        assert "production/eu is a shard, and an audit judges whole environments" in told.err
-        assert "gaiaops audit production" in told.err
+    told = ops("audit", "production/eu", code=2)
+    assert "production/eu is a shard, and an audit judges whole environments" in told.err
+    assert "gaiaops audit production" in told.err
 
 
 def test_all_shards_are_down(ops: Callable[..., Run], world: ShardedWorld) -> None:
@@ -140,14 +141,60 @@ def test_all_shards_are_down(ops: Callable[..., Run], world: ShardedWorld) -> No
     assert "[production] no shard answers: [production/eu] " in ops("audit", "production", code=3).err
 
 
-def test_shards_are_not_repaired(ops: Callable[..., Run], world: ShardedWorld) -> None:
-    """Refused before anything is contacted, with what to do; no finding names --fix as its next command."""
+def test_one_shard_is_repaired_at_a_time(ops: Callable[..., Run]) -> None:
+    """All of them are refused before anything is contacted, with what to do, and so is what is no shard's; a finding
+    names its shard's repair as its next command."""
     told = ops("audit", "dev", "--fix", "revoked-access", "--dry-run", code=5)
-    assert "[dev] refused: it has 2 shards" in told.err and "query dev/SHARD --write" in told.err
+    assert "[dev] refused: it has 2 shards" in told.err
+    assert "gaiaops audit dev/1 --fix revoked-access or gaiaops audit dev/2 --fix revoked-access" in told.err
+    told = ops("audit", "production/eu", "--fix", "email-drift,stale-cache", "--dry-run", code=5)
+    assert "gaiaops cache production invalidate --key" in told.err and told.out == ""
     findings = json.loads(ops("audit", "all", "--json", code=7).out)["findings"]
     commands = {one["kind"]: one["command"] for one in findings if one["environment"] in ("production", "dev")}
     assert commands["stale-cache"] == f"gaiaops cache production invalidate --key user:session:{GONE}"
-    assert commands["revoked-access"] == "gaiaops whois eve+dev@x.org"
+    assert commands["revoked-access"] == "gaiaops audit dev/2 --fix revoked-access"
+
+
+def test_a_shard_is_repaired_and_restored(
+    ops: Callable[..., Run], world: ShardedWorld, gaiaops: Command, tmp_path: Path
+) -> None:
+    """One plan, one confirmation, one run, one line of the trail, all under the shard's name."""
+    sums = {side: checksums(url) for side, url in world.urls.items() if side != "auth"}
+    fix = ("--fix", "revoked-access,missing-profile")
+    other = ops("audit", "dev/1", *fix, "--dry-run")
+    assert "[dev/2] 1 findings are not in dev/1: gaiaops audit dev/2 --fix revoked-access" in other.err
+    assert "nothing to repair" in other.err and "--confirm dev/2" in ops("audit", "dev/2", *fix, code=5).err
+    ops("audit", "dev/2", *fix, "--confirm", "dev", code=5)
+    dry = json.loads(ops("audit", "dev/2", *fix, "--dry-run", "--json").out)["repair"]
+    (change,) = dry["changes"]
+    assert (dry["environment"], change["subject"], change["action"]) == ("dev/2", EVE, "deactivate")
+    assert {side: checksums(world.urls[side]) for side in sums} == sums
+
+    done = ops("audit", "dev/2", *fix, "--confirm", "dev/2")
+    assert "[dev/2] repaired 1 of 1 findings: 1 rows written" in done.err
+    now = {side: checksums(world.urls[side]) for side in sums}
+    changed = {(side, table) for side in sums for table in now[side] if now[side][table] != sums[side][table]}
+    assert changed == {("dev/2", "public.api_keys")}
+    assert "nothing to repair" in ops("audit", "dev/2", *fix, "--confirm", "dev/2").err
+    (run,) = json.loads(gaiaops("runs", "--json", registry=world.file).out)["runs"]
+    assert (run["environment"], run["state"], run["rows"]) == ("dev/2", "done", 1)
+    assert run["id"] in gaiaops("runs", registry=world.file).out and "-dev-2-" in run["id"]
+    back = gaiaops("restore", run["id"], "--confirm", "dev/2", registry=world.file)
+    assert (back.code, "[dev/2] 1 rows were set back" in back.err) == (0, True), back
+    assert {side: checksums(world.urls[side]) for side in sums} == sums
+    trail = [json.loads(line) for line in (tmp_path / "state" / "gaiaops" / "trail.jsonl").read_text().splitlines()]
+    assert [(line["environment"], line["command"], line["outcome"], line["rows"]) for line in trail] == [
+        ("dev/2", "audit --fix", "started", 0), ("dev/2", "audit --fix", "committed", 1),
+        ("dev/2", "restore", "started", 0), ("dev/2", "restore", "committed", 1),
+    ]  # fmt: skip
+
+
+def test_a_shard_is_not_repaired_while_another_is_down(ops: Callable[..., Run], world: ShardedWorld) -> None:
+    before = checksums(world.urls["dev/2"])
+    world.write(dev_1=NOBODY)
+    told = ops("audit", "dev/2", "--fix", "revoked-access", "--confirm", "dev/2", code=6)
+    assert "dev/1 could not be read: nothing is repaired on half the truth" in told.err
+    assert checksums(world.urls["dev/2"]) == before
 
 
 # ------------------------------------------------------------------------------- whois

@@ -21,6 +21,7 @@ import redis
 from gaiaops.cache import lane as lanes
 from gaiaops.cli import base
 from gaiaops.inspect.cache import identity
+from gaiaops.registry.model import Environment
 from tests.conftest import GAIAOPS, Run, clean_variables
 from tests.integration.redis_kit import PLATFORM, Cache, Server, fill, server
 
@@ -112,12 +113,10 @@ class TestIdentity:
             confirm = base.confirm
 
             def slow(*arguments: object, **options: object) -> None:
-                from gaiaops.inspect.cache import invalidate, opening
                 from gaiaops.registry.urls import REDIS_SCHEMES, parse_url
 
                 confirm(*arguments, **options)  # type: ignore[arg-type]
-                for module in (invalidate, opening):
-                    monkeypatch.setattr(module, "url_of", lambda env: parse_url(second.url, REDIS_SCHEMES))
+                monkeypatch.setattr(Environment, "needed_redis_url", lambda _: parse_url(second.url, REDIS_SCHEMES))
 
             monkeypatch.setattr(base, "confirm", slow)
             run = invalidate(cache, "--family", "session")

@@ -3,12 +3,14 @@ shards keep every byte, and so does this one after `restore`."""
 
 from __future__ import annotations
 
+import os
 import random
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -19,17 +21,19 @@ from gaiaops.audit import run as audit_run
 from gaiaops.audit.kinds import Finding
 from gaiaops.audit.sources import Wanted
 from gaiaops.errors import ConnectError, GaiaopsError, LostServerError, RefusedError
-from gaiaops.postgres.changes import _LOCK
+from gaiaops.postgres import changes
 from tests.cli.cleanup_world import checksums
 from tests.conftest import Sandbox
 from tests.integration import shard_kit
 from tests.integration.audit_kit import P, R
+from tests.integration.pooler_kit import pgbouncer
 from tests.integration.repair_kit import Auth, Kit, reasons
 from tests.integration.shard_worlds import SHARDS, scattered, sharded
 from tests.integration.test_audit_faults import NOBODY, before
 from tests.integration.test_audit_worlds import a_world
 from tests.waiting import soon
 
+STRESS = os.environ.get("GAIAOPS_TEST_STRESS") == "1"
 OLD, NEW = "old+dev@x.io", "new+dev@x.io"
 
 
@@ -307,8 +311,24 @@ def test_a_shard_that_is_another_server(shards: tuple[Shard, Shard]) -> None:
             assert caught.value.environment == "dev/us"
 
 
-def test_one_change_at_a_time_in_all_shards(shards: tuple[Shard, Shard]) -> None:
+@pytest.fixture(params=["direct", "pooled"])
+def placed(request: pytest.FixtureRequest, sandbox: Sandbox, shards: tuple[Shard, Shard]) -> Iterator[None]:
+    """The shards as they are, or through PgBouncer, where no session can keep a place."""
+    if request.param == "direct":
+        yield
+        return
+    with pgbouncer(sandbox.url("dev"), query_wait_timeout=20) as pooler:
+        for kit in shards:
+            (name, url), *_ = kit.rest.items()
+            through = {one: pooler.to(urlsplit(where).path[1:]).url for one, where in ((name, url), ("", kit.url))}
+            kit.write(through.pop(""), edit=lambda text: text, **through)
+        yield
+
+
+@pytest.mark.usefixtures("placed")
+def test_one_change_at_a_time_in_all_shards(shards: tuple[Shard, Shard], monkeypatch: pytest.MonkeyPatch) -> None:
     """Two repairs cannot take one address in two shards: whoever writes has the place of both."""
+    monkeypatch.setattr(changes, "_LOCK_S", 0.3)
     eu, us = shards
     one, two = eu.person(OLD, NEW), us.person("elder+dev@x.io", NEW)
     plan, theirs = eu.plan(("email-drift", one)), us.plan(("email-drift", two))
@@ -326,7 +346,7 @@ def test_one_change_at_a_time_in_all_shards(shards: tuple[Shard, Shard]) -> None
     us.settle()
     assert reasons(us.apply(theirs)) == [f"another profile has the address {NEW}: {one}"]
     with psycopg.connect(us.url, autocommit=True) as other, unchanged(eu, us):
-        assert soon(lambda: other.execute(_LOCK).fetchone() == (True,))
+        assert soon(lambda: other.execute(changes._LOCK).fetchone() == (True,))
         for step in (lambda: eu.apply(later), lambda: eu.undo(repair_run.every()[-1].id)):
             eu.settle()
             with pytest.raises(RefusedError, match="another clean-up or restore") as caught:
@@ -374,7 +394,7 @@ def test_what_is_in_the_way_of_the_undoing(
 
 
 @pytest.mark.first(3)
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", range(20 if STRESS else 1))
 def test_random_worlds(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     """Every shard in turn: what was repaired is found no more, and nothing new is; what was not is as it was, and the
     undoing gives back every byte."""
