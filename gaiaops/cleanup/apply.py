@@ -144,6 +144,10 @@ def _check(registry: Registry, env: Environment, run: Run, session: Session) -> 
             raise RefusedError(f"the plan takes {plan.users} of {in_all} users, more than it may", hint=again)
     for refusal in preflight.refusals(graph, facts, {}):
         raise RefusedError(refusal)
+    if session.fetch("SELECT current_setting('default_transaction_read_only')")[0][0] == "on" and not session.pooled:
+        raise RefusedError(
+            "default_transaction_read_only is on: the database takes no writes", hint="is its disk full?"
+        )
     return Job(run, plan, graph, shape), batch_timeouts(env, facts.deadlock_ms)
 
 

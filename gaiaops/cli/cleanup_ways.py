@@ -68,7 +68,7 @@ class Way(ABC, Generic[P, R]):
 
     @abstractmethod
     def purged(self, run: R) -> int:
-        """How many users a run has purged."""
+        """How many users a run has purged; of shards, who are gone from all."""
 
     @abstractmethod
     def by_table(self, run: R) -> dict[str, tuple[int, int]]:
@@ -232,7 +232,7 @@ class Shards(Way["Whole", "WholeRun"]):
     def purged(self, run: WholeRun) -> int:
         from gaiaops.cleanup.shards import guests
 
-        return len(guests.purged_people(run))
+        return run.plan().users - len(guests.people_left(run))
 
     def by_table(self, run: WholeRun) -> dict[str, tuple[int, int]]:
         found: dict[str, tuple[int, int]] = {}

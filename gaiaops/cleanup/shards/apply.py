@@ -37,18 +37,14 @@ def apply_whole(registry: Registry, env: Environment, run: WholeRun, hooks: Hook
         with ExitStack() as stack:
             try:
                 readies = _prepare(registry, env, run, own, stack)
-                shards = [Shard(ready.env, ready.session, ready.job.graph) for ready in readies]
+                shards = _shards(readies)
                 _check(env, run, shards)
             except RefusedError:
                 if run.fresh:  # it has done nothing, and must not stand in the way of the next one
                     rundir.remove(run.folder)
                 raise
             run.note("started")
-            without = _conflicting(own, shards)
-            going = _going(own, without)
-            for part in own:
-                part.staying = guests.names_staying(part, shards, going)
-            _purge(registry, readies, without, hooks, outcome)
+            _purge(registry, readies, own, hooks, outcome)
             gone = guests.Gone.find(run, shards)
         _finish(registry, run, gone, hooks, outcome)
         outcome.users = len(guests.purged_people(run)) - before
@@ -74,14 +70,21 @@ def finish(registry: Registry, env: Environment, run: WholeRun, hooks: Hooks) ->
         return outcome
 
 
-def _purge(
-    registry: Registry, readies: Sequence[Ready], without: Sequence[Mapping[int, str]], hooks: Hooks, outcome: Outcome
-) -> None:
-    """One shard after the other."""
-    for ready, numbers in zip(readies, without, strict=True):
+def _shards(readies: Sequence[Ready]) -> list[Shard]:
+    return [Shard(ready.env, ready.session, ready.job.graph) for ready in readies]
+
+
+def _purge(registry: Registry, readies: Sequence[Ready], own: Sequence[Part], hooks: Hooks, outcome: Outcome) -> None:
+    """One shard after the other. All are asked before each one: who was left in one that is done stays in the others,
+    and so do the rows that name them."""
+    shards = _shards(readies)
+    for place, ready in enumerate(readies):
         if hooks.stop():
             outcome.left += ready.job.plan.users - ready.job.run.state().users
             continue
+        without = _conflicting(own, shards, place)
+        own[place].staying = guests.names_staying(own[place], shards, _going(own, without))
+        numbers = without[place]
         with located(ready.env.name):
             cache = Later(registry.environment(ready.env.whole), ready.job.run, registry.user_keys)
             add(outcome, apply.purge(ready, cache, hooks, numbers), ready.env.name)
@@ -136,16 +139,21 @@ def _check(env: Environment, run: WholeRun, shards: Sequence[Shard]) -> None:
         raise RefusedError(text, hint=f"make a new plan: gaiaops cleanup {env.name}", environment=env.name)
 
 
-def _conflicting(parts: Sequence[Part], shards: Sequence[Shard]) -> list[Mapping[int, str]]:
-    """Of each part the users who stay because their id is somebody's in some shard whom the plan does not take."""
+def _conflicting(parts: Sequence[Part], shards: Sequence[Shard], done: int) -> list[Mapping[int, str]]:
+    """Of each part the users who stay because their id is somebody's in some shard whom the plan does not take, because
+    they are left in one of those that are `done` (the first ones), or because a reference in some shard blocks."""
     planned = [{key: (number, address) for number, key, address in users_of(part.users_file)} for part in parts]
     addresses = {key: address for users in planned for key, (_, address) in users.items()}
     why: dict[str, str] = {}
-    for users, shard in zip(planned, shards, strict=True):
+    for place, (users, shard) in enumerate(zip(planned, shards, strict=True)):
         with located(shard.env.name):
+            for key, name in shard.blocked(addresses):
+                why[key] = f"in {shard.env.name} {name} refers to them, and the registry says block"
             for key, address in shard.of_ids(addresses):
                 if key not in users or address != users[key][1]:
                     why[key] = f"in {shard.env.name} the id is that of {address}"
+                elif place < done:
+                    why.setdefault(key, f"they are left in {shard.env.name}")
     return [{users[key][0]: why[key] for key in users if key in why} for users in planned]
 
 

@@ -109,6 +109,16 @@ def purged_people(run: WholeRun) -> set[str]:
     return {person.id for part in run.own for person in auth_users.archived(part)}
 
 
+def people_left(run: WholeRun) -> set[str]:
+    """The ids of those whom some shard's part of the plan takes and has not purged."""
+    return {
+        key
+        for part in run.own
+        for key in {key for _, key, _ in users_of(part.users_file)}
+        - {person.id for person in auth_users.archived(part)}
+    }
+
+
 def take_out(registry: Registry, run: WholeRun, gone: Gone, hooks: Hooks) -> Iterator[tuple[str, Outcome]]:
     """Takes out what names those who are gone from other shards; gives what was done in each. Raises as apply.purge."""
     for place, part in enumerate(run.own, start=1):

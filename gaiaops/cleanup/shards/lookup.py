@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from gaiaops.cleanup import conditions
 from gaiaops.cleanup.graph import Graph
+from gaiaops.cleanup.links import Action
 from gaiaops.errors import RefusedError
 from gaiaops.postgres.session import WHO, Session
 from gaiaops.registry.model import Environment, Registry
@@ -29,24 +31,40 @@ class Shard:
         return column.type if column else ""
 
     def of_ids(self, ids: Iterable[str]) -> Iterator[tuple[str, str]]:
-        """(id, address) of those users who are here, of ids that are users' in another shard."""
+        """(id, address) of those users who are here, of ids that are users' in another shard. An id is given as it was
+        asked for: equal ones need not look alike (numeric, character)."""
+        sql = (
+            "SELECT asked.key, u.id::text, u.email::text FROM unnest(%(ids)s::text[]) AS asked (key)"
+            f" JOIN {self._users} AS u ON u.id = asked.key::{self.id_type}"
+        )
         for step in _steps(ids):
-            yield from self.session.fetch(
-                f"SELECT id::text, email::text FROM {self._users} WHERE id = ANY(%(ids)s::{self.id_type}[])",
-                {"ids": step},
-            )
+            yield from ((key, address) for key, _, address in self.session.fetch(sql, {"ids": step}))
 
     def of_names(self, names: Iterable[str]) -> Iterator[tuple[str, str, str]]:
-        """(name, id, address) of the users who are here by an id or an address, whatever its case."""
+        """(name, id, address) of all users who are here by an id or an address, whatever its case: one name may be
+        several people's. The server alone lowers, both sides alike, for its locale's rules are its own."""
+        sql = " UNION ALL ".join(
+            "SELECT asked.name, u.id::text, coalesce(u.email::text, '') FROM unnest(%(names)s::text[]) AS asked (name)"
+            f' JOIN {self._users} AS u ON lower(u.{column}::text COLLATE "default") = lower(asked.name)'
+            for column in ("email", "id")
+        )
         for step in _steps(names):
-            lowered = {name.lower() for name in step}
-            rows = self.session.fetch(
-                f"SELECT id::text, email::text FROM {self._users}"
-                " WHERE lower(email::text) = ANY(%(names)s) OR lower(id::text) = ANY(%(names)s)",
-                {"names": list(lowered)},
+            yield from self.session.fetch(sql, {"names": step})
+
+    def blocked(self, people: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+        """(id, reference) of those people (id → address, of any shard) whom rows here name by a soft reference that the
+        registry lets block."""
+        keyset, links = self.graph.keysets[self.graph.users], self.graph.into(self.graph.users, Action.BLOCK)
+        for link in (link for link in links if link.holds is not None):
+            names = conditions.match(self.graph, link, "t", "d").replace("%", "%%")  # no placeholder of ours
+            sql = (
+                f"SELECT DISTINCT d.key FROM (SELECT key, key::{self.id_type} AS {keyset.columns['id']},"
+                f" address AS {keyset.columns['email']} FROM unnest(%(ids)s::text[], %(addresses)s::text[])"
+                f" AS asked (key, address)) AS d JOIN {self.graph.tables[link.child].sql} AS t ON {names}"
             )
-            found = {name: row for row in rows for name in (row[0].lower(), row[1].lower()) if name in lowered}
-            yield from ((name, *found[name.lower()]) for name in step if name.lower() in found)
+            for step in _steps(people):
+                asked = {"ids": step, "addresses": [people[key] for key in step]}
+                yield from ((key, link.name) for (key,) in self.session.fetch(sql, asked))
 
     def ids(self) -> Iterator[bytes]:
         """All ids as text, in the order of their bytes."""

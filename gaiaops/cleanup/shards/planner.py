@@ -139,7 +139,7 @@ def _part(making: Sequence[_Making], place: int, folder: Path, made: str, user_k
             return lines
 
         counts = planner.count(one.work, together, user_keys, harmless)
-        plan = planner.plan(one.work, one.choice, counts, ())
+        plan = planner.plan(one.work, one.choice, counts, [*_blocked(one, others, guests)])
     heavy = {number: rows for number, rows in plan.heavy.items() if int(number) <= len(one.going)}
     plan = msgspec.structs.replace(plan, id=made, max_users=plan.users, heavy=heavy)
     return PartPlan(plan, file_digest(names))
@@ -153,6 +153,13 @@ def _guests(one: _Making, others: dict[str, str]) -> dict[str, str]:
     found = {key: address for key, address in others.items() if key not in one.going and address.lower() not in mine}
     taken = {name for name, _, _ in one.shard.of_names(found.values())}
     return {key: address for key, address in found.items() if address not in taken}
+
+
+def _blocked(one: _Making, others: dict[str, str], guests: dict[str, str]) -> Iterator[str]:
+    """What blocks those people of other shards who are not counted as guests: somebody here has their address."""
+    uncounted = {key: address for key, address in others.items() if key not in guests and key not in one.going}
+    for reference, people in Counter(reference for _, reference in one.shard.blocked(uncounted)).items():
+        yield f"{reference} refers to {people} of them, and the registry says block"
 
 
 def _harmless(making: Sequence[_Making], one: _Making, names: set[str]) -> list[bytes]:
