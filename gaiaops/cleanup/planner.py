@@ -29,6 +29,7 @@ from gaiaops.registry.model import Environment, Registry
 from gaiaops.rundir import new_id, private_file
 
 COMMAND = "cleanup"
+ANOTHER_SERVER = "it was made on another server"
 _GOOD_FOR = 24 * 3600  # seconds; each user is checked again under lock, however old the plan is
 _CHAINS = 100_000  # a bound, for addresses that all have a chain of tags of their own
 _SUGGESTED = 3  # users whom a refusal names
@@ -107,7 +108,7 @@ def misfit(registry: Registry, env: Environment, plan: Plan) -> str:
         facts = catalog.facts(session)
         namesakes.check(session)
         if facts.server != plan.server:
-            return "it was made on another server"
+            return ANOTHER_SERVER
         same = read_graph(registry, env, session).fingerprint() == plan.fingerprint
         return "" if same else "the schema was changed since"
 

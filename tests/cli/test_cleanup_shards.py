@@ -541,6 +541,16 @@ def test_killed_between_two_shards(world: World) -> None:
     assert world.tests() == {"c+dev@x.io", "d+dev@x.io"}
     world.sql("us", "INSERT INTO likes VALUES (2, 1, 'so that it is quick')")
     (made,) = world.runs()
+    one = world("restore", made["id"], "--user", "a+dev@x.io", "--confirm", "production")
+    refused(one, f"run {made['id']} is unfinished: one person alone", "restore all of it, or finish it first")
+    text = world.kit.file.read_text(encoding="utf-8")
+    eu, us = (f'"{world.kit.urls[name]}"' for name in ("eu", "us"))
+    assert eu in text and us in text
+    world.kit.file.write_text(text.replace(eu, "…").replace(us, eu).replace("…", us), encoding="utf-8")
+    line = f"behind this name is another server than when run {made['id']} began"
+    refused(world.cleanup(), line, "compare gaiaops envs production/eu, then repeat", where="production/eu")
+    world.kit.file.write_text(text, encoding="utf-8")
+    assert [(one["id"], one["state"]) for one in world.runs()] == [(made["id"], "unfinished")]
     done = world.cleanup()
     assert done.code == 0, done.err
     assert f"run {made['id']} was not finished (2 of 4 users are gone): going on with it" in done.err

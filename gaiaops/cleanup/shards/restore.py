@@ -23,11 +23,19 @@ def restore_whole(registry: Registry, env: Environment, run: WholeRun, options: 
     """Restores a run, or one person of it in all shards; a dry run compares only. Tables are named SHARD:TABLE.
 
     Raises RefusedError before anything is put back where a shard is missing from the registry, is another server, or
-    its part of the archive was changed; UsageError where the person is in no part.
+    its part of the archive was changed, or where one person of an unfinished run is asked for; UsageError where the
+    person is in no part.
     """
     with run.lock(), locks(run.parts), ExitStack() as stack:
         if options.user is not None and not any(restore.numbers(part, options.user) for part in run.parts):
             raise restore.not_in(run, options.user)
+        if options.user is not None and not options.dry_run and run.word == "unfinished":
+            # It would count as restored, and what names others who are gone would stay.
+            raise RefusedError(
+                f"run {run.id} is unfinished: one person alone cannot be put back yet",
+                hint=f"restore all of it, or finish it first: gaiaops cleanup {env.name}",
+                environment=env.name,
+            )
         readies = _prepare(registry, env, run, options, stack)
         if not options.dry_run:
             run.note("restoring")

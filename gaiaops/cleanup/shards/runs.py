@@ -86,7 +86,7 @@ def unfinished(registry: Registry, env: Environment, options: Options) -> tuple[
 
 def fits(registry: Registry, env: Environment, run: WholeRun) -> str:
     """Why an unfinished run cannot be gone on with; empty where it can. Raises RefusedError where it has begun and the
-    environment's shards are not those of the run: what it began could not be finished."""
+    environment's shards are not those of the run, or lead to other servers: what it began could not be finished."""
     found = run.plan()
     try:
         lookup.check_shards(registry, env, found.shards)
@@ -100,6 +100,12 @@ def fits(registry: Registry, env: Environment, run: WholeRun) -> str:
         return error.message
     for part in found.plans:
         why = planner.misfit(registry, registry.environment(part.environment), part)
+        if why == planner.ANOTHER_SERVER and not run.fresh:
+            raise RefusedError(
+                f"behind this name is another server than when run {run.id} began ({part.server})",
+                hint=f"compare gaiaops envs {part.environment}, then repeat the command",
+                environment=part.environment,
+            )
         if why:
             return f"{part.environment}: {why}"
     return ""
