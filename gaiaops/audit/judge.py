@@ -175,8 +175,10 @@ def state(seen: Seen) -> str:
 
 
 def _fix(kind: str, seen: Seen) -> str:
-    """The command that repairs a finding; empty where there are shards, which --fix does not write to."""
-    return "" if seen.shards else f"gaiaops audit {seen.environment} --fix {kind}"
+    """The command that repairs a finding; empty where several shards have the profile, which --fix leaves."""
+    if len(seen.shards) > 1:
+        return ""
+    return f"gaiaops audit {'/'.join((seen.environment, *seen.shards))} --fix {kind}"
 
 
 def _finding(kind: str, seen: Seen, evidence: dict[str, str], command: str = "") -> Finding:

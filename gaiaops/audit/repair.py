@@ -7,7 +7,7 @@ write, sync what was written and how it was before, commit, note the commit, and
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 
 import msgspec
 
@@ -15,8 +15,9 @@ from gaiaops import rundir
 from gaiaops.audit import repair_cache, repair_run
 from gaiaops.audit.kinds import Finding
 from gaiaops.audit.repair_look import LookAgain, Looker, Place, place
+from gaiaops.audit.repair_others import Others, in_between, others
 from gaiaops.audit.repair_plan import Archived, Change, Left, Repair, Wanted, check_kinds
-from gaiaops.audit.repair_rules import decide, decide_all, narrowed
+from gaiaops.audit.repair_rules import also_in, decide, decide_all, narrowed
 from gaiaops.audit.repair_run import RepairRun
 from gaiaops.audit.repair_settle import settle
 from gaiaops.audit.repair_write import Vetoed, Writer
@@ -30,6 +31,10 @@ from gaiaops.postgres.shape import Facts
 from gaiaops.registry.model import Environment, Registry
 
 COMMAND = "audit"
+_OF_NO_SHARD = {
+    "missing-profile": "in which shard the profile belongs is for somebody to say",
+    "stale-cache": "the Redis is the whole environment's",
+}
 
 
 class Hooks(msgspec.Struct):
@@ -53,14 +58,16 @@ class Outcome(msgspec.Struct):
 
 
 def plan(registry: Registry, env: Environment, findings: Sequence[Finding], look: Look) -> Repair:
-    """What would be changed in one environment, and what is left, with the reason. Changes nothing.
+    """What would be changed in one database, and what is left, with the reason. Changes nothing.
 
-    Findings of other environments are passed over. Raises UsageError for a kind that cannot be repaired, RefusedError
-    for a wrong database, a replica or a schema that is not understood, and the error tree's errors.
+    Findings of other environments, or of other shards' rows alone, are passed over. Raises UsageError for a kind that
+    cannot be repaired, RefusedError for a wrong database, a replica or a schema that is not understood, and the error
+    tree's errors.
     """
-    mine = [finding for finding in findings if finding.environment == env.name]
+    mine = [finding for finding in findings if finding.environment == env.whole and _concerns(finding, env)]
     check_kinds(tuple(finding.kind for finding in mine))
-    wanted = [_wanted(finding) for finding in mine]
+    wanted = [_wanted(finding) for finding in mine if not env.shard or finding.shards == (env.shard,)]
+    not_here = [_not_of_one(finding, env) for finding in mine if env.shard and finding.shards != (env.shard,)]
     with located(env.name):
         pg.check_only_name(registry, env)
         namesakes = pg.Namesakes(registry, env)
@@ -70,7 +77,8 @@ def plan(registry: Registry, env: Environment, findings: Sequence[Finding], look
             there = place(registry, env, session)
             for setting in FAITHFUL:
                 session.exchange.command(setting)
-            seen = Looker(session, registry, there).look(wanted, lambda: nullcontext(look), lock=False)
+            with others(registry, env, COMMAND, keep=False) as rest:
+                seen = Looker(session, registry, there, rest).look(wanted, lambda: nullcontext(look), lock=False)
         namesakes.check()
     changes, left = decide_all(wanted, there.shape, seen)
     tables = dict.fromkeys(change.table for change in changes if change.table)
@@ -81,7 +89,7 @@ def plan(registry: Registry, env: Environment, findings: Sequence[Finding], look
         made=facts.now,
         kinds=tuple(dict.fromkeys(finding.kind for finding in mine)),
         changes=tuple(changes),
-        left=tuple(left),
+        left=(*left, *not_here),
         warnings=tuple(_warnings(there, tables)),
     )
 
@@ -154,28 +162,36 @@ class _Repairing:
 
     def _transaction(self, session: Session, there: Place, look_again: LookAgain) -> None:
         begin_change(session, "SET CONSTRAINTS ALL IMMEDIATE", *FAITHFUL)
-        try:
-            rows, made = self._write(session, there, look_again)
-            if not rows:
+        with ExitStack() as stack:  # the other shards' places are kept until the commit
+            try:
+                rest = stack.enter_context(others(self.registry, self.env, COMMAND, keep=True))
+                rows, made = self._write(session, there, rest, look_again)
+                if not rows:
+                    session.rollback()
+                    return
+                xid = str(session.fetch("SELECT pg_current_xact_id()::text")[0][0])
+                entries = [key for change in made for key in change.cache_keys]
+                done = [change.finding for change in made]
+                self.run.archive(rows, xid, done, entries)
+            except LostServerError:
+                raise
+            except GaiaopsError:
                 session.rollback()
-                return
-            xid = str(session.fetch("SELECT pg_current_xact_id()::text")[0][0])
-            entries = [key for change in made for key in change.cache_keys]
-            done = [change.finding for change in made]
-            self.run.archive(rows, xid, done, entries)
-        except LostServerError:
-            raise
-        except GaiaopsError:
-            session.rollback()
-            raise
-        self._commit(session, len(rows))
+                raise
+            self._commit(session, len(rows))
         self.outcome.done += done
         self.outcome.rows = len(rows)
 
-    def _write(self, session: Session, there: Place, look_again: LookAgain) -> tuple[list[Archived], list[Change]]:
-        """Every change that is still right, under lock; the rest is skipped with its reason."""
+    def _write(
+        self, session: Session, there: Place, rest: Others, look_again: LookAgain
+    ) -> tuple[list[Archived], list[Change]]:
+        """Every change that is still right, under lock; the rest is skipped with its reason.
+
+        Raises RefusedError where another shard came in between.
+        """
         wanted = [change.wanted for change in self.writes]
-        seen = Looker(session, self.registry, there).look(wanted, lambda: look_again(len(wanted)), lock=True)
+        looker = Looker(session, self.registry, there, rest)
+        seen = looker.look(wanted, lambda: look_again(len(wanted)), lock=True)
         writer, rows, made = Writer(session, there), list[Archived](), list[Change]()
         for planned in self.writes:
             now = decide(planned.wanted, there.shape, seen)
@@ -189,6 +205,12 @@ class _Repairing:
             except Vetoed as veto:
                 why = Left(planned.finding, planned.kind, planned.subject, planned.address, veto.why, failed=True)
                 self.outcome.skipped.append(why)
+        if rest and made:  # nothing is locked there: they are asked once more, right before the commit
+            at_last = looker.again([change.wanted for change in made], seen)
+            for change in made:
+                still = decide(change.wanted, there.shape, at_last)
+                if isinstance(still, Left):
+                    raise in_between(still.why)
         return rows, made
 
     def _commit(self, session: Session, rows: int) -> None:
@@ -247,6 +269,19 @@ def _check(facts: Facts, env: Environment) -> None:
     check_writable(facts)
     if not facts.counts:
         raise RefusedError("track_counts is off: what was changed could not be verified", hint="switch it on")
+
+
+def _concerns(finding: Finding, env: Environment) -> bool:
+    """Whether a finding is for a repair of this database: of a shard, unless it is about the rows of others."""
+    return not env.shard or not finding.shards or env.shard in finding.shards
+
+
+def _not_of_one(finding: Finding, env: Environment) -> Left:
+    """Why a finding that is not about one shard's rows alone is left."""
+    why = also_in([f"{env.whole}/{shard}" for shard in finding.shards if shard != env.shard])
+    if not finding.shards:
+        why = _OF_NO_SHARD.get(finding.kind, "it is about no shard's rows")
+    return Left(finding.id, finding.kind, finding.subject, finding.address, why)
 
 
 def _warnings(there: Place, tables: Iterable[str]) -> Iterable[str]:

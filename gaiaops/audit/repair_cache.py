@@ -36,7 +36,8 @@ def drop(registry: Registry, env: Environment, keys: Sequence[str], stale_entrie
     A failure of Redis, or of the question whether an entry is stale, is in the result: what was committed stays so.
     """
     dropped = Dropped()
-    url = env.redis_url() if keys or stale_entries else None
+    owner = caching(registry, env)
+    url = owner.redis_url() if keys or stale_entries else None
     if url is None:
         return dropped
     try:
@@ -51,9 +52,14 @@ def drop(registry: Registry, env: Environment, keys: Sequence[str], stale_entrie
                 dropped.done += [change.finding for change in going]
                 dropped.left += [_valid(change) for change in step if change.subject not in reasons]
     except GaiaopsError as error:
-        error.environment = env.name
+        error.environment = owner.name
         dropped.failure = error
     return dropped
+
+
+def caching(registry: Registry, env: Environment) -> Environment:
+    """The environment whose Redis has an environment's entries: a shard's are the whole's."""
+    return registry.environment(env.whole) if env.shard else env
 
 
 def _stale(registry: Registry, env: Environment, keys: Sequence[str]) -> dict[str, str]:

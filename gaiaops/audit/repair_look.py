@@ -7,15 +7,18 @@ from contextlib import AbstractContextManager
 
 import msgspec
 
-from gaiaops.audit import repair_sql, stale
+from gaiaops.audit import repair_names, repair_sql, stale
 from gaiaops.audit.compare import spellings
+from gaiaops.audit.repair_cache import caching
+from gaiaops.audit.repair_names import Naming
+from gaiaops.audit.repair_others import KEY_COLUMNS, NONE, Others
 from gaiaops.audit.repair_plan import KEYS, USERS, Row, Wanted
 from gaiaops.audit.repair_rules import Seen, Shape, fold_taken
 from gaiaops.audit.repair_sql import LOOK, SKIP, WAIT
-from gaiaops.auth.interface import Look, ascii_lower
+from gaiaops.auth.interface import Look
 from gaiaops.cache.templates import parse
 from gaiaops.errors import DeadlineError, RefusedError
-from gaiaops.postgres import catalog
+from gaiaops.postgres import catalog, features
 from gaiaops.postgres.session import Session
 from gaiaops.postgres.shape import Catalog, Table
 from gaiaops.postgres.softref import SoftColumn
@@ -23,7 +26,6 @@ from gaiaops.registry.model import Environment, Registry
 
 LookAgain = Callable[[int], AbstractContextManager[Look]]
 _LOCKED_OUT = "55P03"  # lock_not_available
-_KEY_COLUMNS = {"id", "user_id", "key_hash", "is_active", "expires_at"}
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -51,15 +53,16 @@ def place(registry: Registry, env: Environment, session: Session) -> Place:
     _check(users, env)
     keys, no_keys = _keys_table(catalog.find(session, read, KEYS), env)
     naming = catalog.soft_columns(session, read, registry.references)
-    entries = dict.fromkeys((*registry.user_keys, *registry.audit.access_keys)) if env.redis else {}
+    cached = caching(registry, env).redis is not None
+    entries = dict.fromkeys((*registry.user_keys, *registry.audit.access_keys)) if cached else {}
     templates = tuple(one for one in map(parse, entries) if one.table == KEYS)
     return Place(read, Shape(users, keys, templates, no_keys), tuple(naming))
 
 
 def _keys_table(keys: Table | None, env: Environment) -> tuple[Table | None, str]:
     """The table of API keys where it can be repaired, else why it cannot: users can be repaired without it."""
-    if keys is None or keys.key != ("id",) or not {column.name for column in keys.columns} >= _KEY_COLUMNS:
-        return None, f"there is no table {KEYS} with {', '.join(sorted(_KEY_COLUMNS))}, of which id is the key"
+    if keys is None or keys.key != ("id",) or not {column.name for column in keys.columns} >= KEY_COLUMNS:
+        return None, f"there is no table {KEYS} with {', '.join(sorted(KEY_COLUMNS))}, of which id is the key"
     try:
         _check(keys, env)
     except RefusedError as error:
@@ -77,6 +80,8 @@ def _check(table: Table, env: Environment) -> None:
         raise RefusedError(
             f"{table.name} has rewrite rules, heirs or foreign partitions", hint="what is written could not be verified"
         )
+    if table.distributed:
+        raise RefusedError(features.distributed(table.name), hint="by hand: gaiaops query ENV --write")
     if table.rls:
         raise RefusedError(
             f"row-level security hides rows of {table.name} from this role", hint="use a role with BYPASSRLS"
@@ -87,12 +92,13 @@ def _check(table: Table, env: Environment) -> None:
 
 
 class Looker:
-    """Collects what the rules ask for, on one session in an open transaction."""
+    """Collects what the rules ask for, on one session in an open transaction, and in the other shards."""
 
-    def __init__(self, session: Session, registry: Registry, place: Place) -> None:
+    def __init__(self, session: Session, registry: Registry, place: Place, others: Others = NONE) -> None:
         self.session = session
         self.registry = registry
         self.place = place
+        self.others = others
 
     def look(self, wanted: Sequence[Wanted], auth: Callable[[], AbstractContextManager[Look]], *, lock: bool) -> Seen:
         """What both sides say of these findings' subjects; with `lock` their rows are held until the transaction ends.
@@ -107,10 +113,28 @@ class Looker:
             self._keys({one.subject for one in people if one.kind == "revoked-access"}, seen, lock)
             with auth() as look:
                 _auth(look, people, seen)
-            self._addresses(people, seen)
+            self._around(people, seen)
         entries = [one.subject for one in wanted if one.kind == "stale-cache"]
         seen.stale = stale.why(self.session, self.registry, entries) if entries else {}
         return seen
+
+    def again(self, wanted: Sequence[Wanted], seen: Seen) -> Seen:
+        """What was seen under lock, with what the other shards alone say now: here there are writes of ours by then.
+        Raises as `look`."""
+        now = msgspec.structs.replace(seen)
+        targets, old = _addresses(wanted, seen)
+        with self.others.fresh() as rest:
+            now.taken, now.naming = fold_taken(rest.taken(targets)), rest.naming(old)
+            _elsewhere(rest, wanted, now)
+        return now
+
+    def _around(self, people: Sequence[Wanted], seen: Seen) -> None:
+        """Who has the addresses that the repairs want, what names those they would replace, and what the other shards
+        have; these are asked in snapshots that begin here."""
+        targets, old = _addresses(people, seen)
+        with self.others.fresh() as rest:
+            seen.taken, seen.naming = self.taken(targets), self.naming(old)
+            _elsewhere(rest, people, seen)
 
     def _rows(self, ids: Sequence[str], lock: bool) -> tuple[dict[str, Row], set[str]]:
         """The profiles, and the ids of those that somebody else holds."""
@@ -135,33 +159,36 @@ class Looker:
         for owner, _, row in found:
             seen.keys.setdefault(owner, []).append(row)
 
-    def _addresses(self, people: Sequence[Wanted], seen: Seen) -> None:
-        """Who has the addresses that the repairs want, and what names those they would replace."""
-        targets, old = set(), set()
-        for one in people:
-            record, row = seen.records.get(one.subject), seen.rows.get(one.subject)
-            if one.kind != "revoked-access" and record is not None and record.address:
-                targets.add(record.address)
-                old.add((row or {}).get("email") or "")
-        seen.taken = self.taken(targets)
-        seen.naming = self.naming(old - {""})
-
     def taken(self, addresses: Collection[str]) -> dict[str, set[str]]:
-        """Folded address → profiles that have it, of these addresses at least."""
-        if not addresses:
-            return {}
-        lowered = {ascii_lower(form) for address in addresses for form in (address, address.casefold())}
-        return fold_taken(self.session.fetch(repair_sql.taken(self.place.shape.users), {"lowered": sorted(lowered)}))
+        """Folded address → profiles that have it, of these addresses at least; in any shard."""
+        here = repair_names.taken(self.session, self.place.shape.users, addresses)
+        return fold_taken([*here, *self.others.taken(addresses)])
 
-    def naming(self, addresses: Collection[str]) -> dict[str, list[tuple[str, int]]]:
-        """Address → (reference, rows) of the soft references that name it."""
-        found: dict[str, list[tuple[str, int]]] = {}
-        for one in self.place.naming if addresses else ():
-            if one.by_address:
-                values = {one.text(address): address for address in addresses}
-                for value, rows in self.session.fetch(repair_sql.naming(one), {"values": list(values)}):
-                    found.setdefault(values[value], []).append((one.name, rows))
+    def naming(self, addresses: Collection[str]) -> Naming:
+        """Address → (reference, rows) of the soft references that name it; in any shard."""
+        found = repair_names.naming(self.session, self.place.naming, addresses)
+        for address, held in self.others.naming(addresses).items():
+            found.setdefault(address, []).extend(held)
         return found
+
+
+def _addresses(people: Sequence[Wanted], seen: Seen) -> tuple[set[str], set[str]]:
+    """The addresses that the repairs want, and those they would replace."""
+    targets, old = set(), set()
+    for one in people:
+        record, row = seen.records.get(one.subject), seen.rows.get(one.subject)
+        if one.kind != "revoked-access" and record is not None and record.address:
+            targets.add(record.address)
+            old.add((row or {}).get("email") or "")
+    return targets, old - {""}
+
+
+def _elsewhere(others: Others, people: Sequence[Wanted], seen: Seen) -> None:
+    """What the other shards have of these people."""
+    revoked = {one.subject: seen.keys.get(one.subject, []) for one in people if one.kind == "revoked-access"}
+    hashes = {own: {key["key_hash"] or "" for key in keys} - {""} for own, keys in revoked.items()}
+    seen.elsewhere = others.having({one.subject for one in people})
+    seen.keys_elsewhere = others.working(hashes)
 
 
 def held(session: Session, table: Table, ids: Sequence[str]) -> tuple[dict[str, Row], set[str]]:

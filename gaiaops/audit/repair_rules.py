@@ -47,7 +47,8 @@ class Seen(msgspec.Struct):
     """What both sides say: profiles by id (with every column as text), working keys by profile, auth records by id
     and of a profile's address, other profiles by folded address, rows that name an address, stale Redis keys.
 
-    `locked` are profiles whose rows somebody else holds.
+    `locked` are profiles whose rows somebody else holds. `elsewhere` are other shards that have a profile of the same
+    id, `keys_elsewhere` those where an API key of the profile, or one with such a hash, works.
     """
 
     rows: dict[str, Row] = {}
@@ -58,6 +59,8 @@ class Seen(msgspec.Struct):
     naming: dict[str, list[tuple[str, int]]] = {}
     stale: Mapping[str, str] = {}
     locked: set[str] = set()
+    elsewhere: dict[str, list[str]] = {}
+    keys_elsewhere: dict[str, list[str]] = {}
 
 
 def decide(wanted: Wanted, shape: Shape, seen: Seen) -> Change | Left:
@@ -65,6 +68,8 @@ def decide(wanted: Wanted, shape: Shape, seen: Seen) -> Change | Left:
     if wanted.subject in seen.locked:
         why = f"another session holds the row; {AGAIN}"
         return msgspec.structs.replace(_left(wanted, why), failed=True)
+    if wanted.subject in seen.elsewhere:
+        return _left(wanted, also_in(seen.elsewhere[wanted.subject]))
     if wanted.kind in _DRIFTS:
         return _address(wanted, seen)
     if wanted.kind == "missing-profile":
@@ -171,8 +176,10 @@ def _revoked(wanted: Wanted, shape: Shape, seen: Seen) -> Change | Left:
     if wanted.said and now != wanted.said:  # the record that the audit saw may be one that no look-up finds
         return _left(wanted, f"the auth record is {now}, and the audit found it {wanted.said}; {AGAIN}")
     keys = seen.keys.get(wanted.subject, [])
-    if not keys:
-        return _left(wanted, "no API key works any more")
+    where = " and ".join(seen.keys_elsewhere.get(wanted.subject, ()))
+    if where or not keys:
+        of_others = f"API keys of the profile, or with the same hash, work in {where} too"
+        return _left(wanted, of_others if keys else "no API key works any more")
     values = ((template, key.get(template.column)) for key in keys for template in shape.templates)
     entries = (template.key(value) for template, value in values if value)
     return Change(
@@ -183,6 +190,11 @@ def _revoked(wanted: Wanted, shape: Shape, seen: Seen) -> Change | Left:
         keys=tuple(ApiKey(key["id"] or "", (key.get("key_hash") or "")[:_PREFIX]) for key in keys),
         cache_keys=tuple(dict.fromkeys(entry.decode("utf-8", "replace") for entry in entries)),
     )
+
+
+def also_in(shards: Sequence[str]) -> str:
+    """Why a profile is left that other shards have too."""
+    return f"{' and '.join(shards)} {'has' if len(shards) == 1 else 'have'} a profile of this id too"
 
 
 def same_address(record: Record, address: str) -> bool:

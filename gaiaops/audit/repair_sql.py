@@ -24,6 +24,14 @@ def keys(table: Table, owner: str, lock: str) -> str:
     return _filled("repair_keys", table, lock=lock, type=owner, now=_now(table.column("expires_at")))
 
 
+def keys_alike(table: Table, users: Table) -> str:
+    """The working keys of some users, and those with some hashes."""
+    owner = next(column.type for column in users.columns if column.name == "id")
+    return queries.load("repair_keys_alike").format(
+        table=_plain(table.sql), type=_plain(owner), now=_now(table.column("expires_at"))
+    )
+
+
 def taken(users: Table) -> str:
     return queries.load("repair_taken").format(users=_plain(users.sql))
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import AbstractContextManager
 
 import msgspec
 
 from gaiaops.audit import repair_sql
-from gaiaops.audit.repair_look import Looker, Place, held, place
+from gaiaops.audit.repair_cache import caching
+from gaiaops.audit.repair_look import Looker, held, place
+from gaiaops.audit.repair_others import Others, in_between, others
 from gaiaops.audit.repair_plan import KEYS, USERS, Archived, Row
-from gaiaops.audit.repair_rules import Seen, address_in_the_way
+from gaiaops.audit.repair_rules import Seen, address_in_the_way, also_in, fold_taken
 from gaiaops.audit.repair_run import RepairRun
 from gaiaops.audit.repair_settle import as_written, current, settle, written_columns
 from gaiaops.audit.repair_write import Vetoed, Writer
 from gaiaops.errors import GaiaopsError, LostServerError, UsageError, located
 from gaiaops.postgres import session as pg
 from gaiaops.postgres.changes import FAITHFUL, batch_timeouts, begin_change, check_server, check_writable, short_waits
-from gaiaops.postgres.session import Session
 from gaiaops.registry.model import Environment, Registry
 
 COMMAND = "restore"
@@ -66,10 +68,11 @@ def undo(registry: Registry, env: Environment, run: RepairRun, user: str | None,
             if user is not None:
                 rows = _of(run, rows, user)
             session.use(batch_timeouts(env, facts.deadlock_ms))
-            undoing = _Undoing(registry, session, there, run)
+            rest = others(registry, env, COMMAND, keep=not dry_run)
+            undoing = _Undoing(Looker(session, registry, there), rest, run)
             undoing.go(rows, dry_run=dry_run)
         done = undoing.done
-        if env.redis is not None and (state.entries or state.removed):
+        if caching(registry, env).redis is not None and (state.entries or state.removed):
             done.lost.append("Redis: cached keys and sessions (the cache fills itself, people log in again)")
         if not dry_run and rows:
             if user is None:
@@ -92,24 +95,29 @@ def _of(run: RepairRun, rows: list[Archived], user: str) -> list[Archived]:
 class _Undoing:
     """One transaction that takes back what it may, the last change first."""
 
-    def __init__(self, registry: Registry, session: Session, there: Place, run: RepairRun) -> None:
-        self.session = session
-        self.place = there
-        self.looker = Looker(session, registry, there)
+    def __init__(self, looker: Looker, others: AbstractContextManager[Others], run: RepairRun) -> None:
+        self.session = looker.session
+        self.place = looker.place
+        self.looker = looker
+        self._others = others
         self.done = Undone(run.id)
+        self.written: list[Archived] = []
 
     def go(self, rows: list[Archived], *, dry_run: bool) -> None:
         session = self.session
         begin_change(session, "SET CONSTRAINTS ALL IMMEDIATE", *FAITHFUL)
         try:
-            now, busy = self._rows(rows, lock=not dry_run)
-            seen = self._seen(rows, now)
-            for row in reversed(rows):
-                self._one(row, now.get((row.table, row.id)), (row.table, row.id) in busy, seen, dry_run)
-            if dry_run or not self.done.rows:
-                session.rollback()
-            else:
-                session.commit()
+            with self._others as self.looker.others:  # their places are kept until the commit
+                now, busy = self._rows(rows, lock=not dry_run)
+                seen = self._seen(rows, now)
+                for row in reversed(rows):
+                    self._one(row, now.get((row.table, row.id)), (row.table, row.id) in busy, seen, dry_run)
+                if self.looker.others and self.written:
+                    self._check_others(now)
+                if dry_run or not self.done.rows:
+                    session.rollback()
+                else:
+                    session.commit()
         except LostServerError:
             raise
         except GaiaopsError:
@@ -131,11 +139,21 @@ class _Undoing:
         return now, busy
 
     def _seen(self, rows: list[Archived], now: dict[tuple[str, str], Row]) -> Seen:
-        """Who has the addresses that would come back, and what names those that would go."""
-        back = [row for row in rows if row.table == USERS and row.before is not None]
-        old = {(row.before or {}).get("email") or "" for row in back} - {""}
-        gone = {(now.get((row.table, row.id)) or {}).get("email") or "" for row in back} - {""}
-        return Seen(taken=self.looker.taken(old), naming=self.looker.naming(gone))
+        """Who has the addresses that would come back, what names those that would go, and which other shards have a
+        profile of the same id. These are asked in snapshots that begin here."""
+        old, gone, ids = _asked(rows, now)
+        with self.looker.others.fresh() as rest:
+            return Seen(taken=self.looker.taken(old), naming=self.looker.naming(gone), elsewhere=rest.having(ids))
+
+    def _check_others(self, now: dict[tuple[str, str], Row]) -> None:
+        """Raises RefusedError where another shard came in between; right before the commit. Here there are writes of
+        ours by then, so the others alone are asked."""
+        old, gone, ids = _asked(self.written, now)
+        with self.looker.others.fresh() as rest:
+            seen = Seen(taken=fold_taken(rest.taken(old)), naming=rest.naming(gone), elsewhere=rest.having(ids))
+        for row in self.written:
+            if why := self._in_the_way(row, now[row.table, row.id], seen):
+                raise in_between(why)
 
     def _one(self, row: Archived, now: Row | None, busy: bool, seen: Seen, dry_run: bool) -> None:
         if is_back(row, now) and not busy:
@@ -152,6 +170,7 @@ class _Undoing:
                 why = self._in_the_way(row, now, seen)
                 if not why and not dry_run:
                     writer.set_back(row, now)
+                    self.written.append(row)
         except Vetoed as veto:
             why = veto.why
         if why:
@@ -163,6 +182,8 @@ class _Undoing:
     def _in_the_way(self, row: Archived, now: Row, seen: Seen) -> str:
         if row.table != USERS or row.before is None:
             return ""
+        if row.id in seen.elsewhere:
+            return also_in(seen.elsewhere[row.id])
         return address_in_the_way(seen, row.id, now.get("email") or "", row.before.get("email") or "")
 
     def _referred(self, now: Row) -> str:
@@ -176,6 +197,14 @@ class _Undoing:
             for _, rows in self.session.fetch(repair_sql.naming(one), {"values": [value]}):
                 found.append(f"{rows} rows of {one.name}")
         return f"{', '.join(dict.fromkeys(found))} refer to it" if found else ""
+
+
+def _asked(rows: list[Archived], now: dict[tuple[str, str], Row]) -> tuple[set[str], set[str], set[str]]:
+    """The addresses that would come back, those that would go, and the profiles' ids."""
+    back = [row for row in rows if row.table == USERS and row.before is not None]
+    old = {(row.before or {}).get("email") or "" for row in back} - {""}
+    gone = {(now.get((row.table, row.id)) or {}).get("email") or "" for row in back} - {""}
+    return old, gone, {row.id for row in back}
 
 
 def is_back(row: Archived, now: Row | None) -> bool:

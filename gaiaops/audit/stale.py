@@ -46,7 +46,7 @@ def still(client: Redis, side: Side, registry: Registry, keys: Sequence[str]) ->
 
 
 def _command(side: Side, key: str) -> str:
-    """How to remove an entry; --fix does not write to an environment with shards."""
+    """How to remove an entry; with shards, --fix writes to one of them, and the Redis is not its own."""
     if side.env.shards:
         return f"gaiaops cache {side.env.name} invalidate --key {shlex.quote(key)}"
     return f"gaiaops audit {side.env.name} --fix stale-cache"

@@ -12,9 +12,10 @@ from gaiaops.cli import base
 from gaiaops.cli.arguments import DURATION, ENVIRONMENT_OR_ALL, FINDINGS
 from gaiaops.cli.audit_report import Shown
 from gaiaops.cli.progress import Progress
-from gaiaops.errors import PartialError, UsageError
+from gaiaops.errors import PartialError, RefusedError, UsageError
 
 if TYPE_CHECKING:
+    from gaiaops.audit.kinds import Finding
     from gaiaops.audit.report import Report
     from gaiaops.audit.run import Done
     from gaiaops.registry.model import Environment, Registry
@@ -55,20 +56,23 @@ def command(context: base.Context, /, env: str, **options: Any) -> None:
       gaiaops audit all --save known.json; gaiaops audit all --baseline known.json
       gaiaops audit dev --fix email-drift,case-drift --dry-run
     """
-    from gaiaops.audit import baseline, run, sources
+    from gaiaops.audit import baseline, platform, run, sources
 
     registry = context.registry()
     chosen = registry.select(env)
     fixes = _flat(options["fixes"])
     if fixes:
         _check_fix(chosen, options, fixes)
-    elif options["dry_run"] or options["confirm"]:
-        raise UsageError("--dry-run and --confirm belong to --fix", hint="name the kinds to repair: --fix KIND")
+    else:
+        platform.check_whole(chosen)
+        if options["dry_run"] or options["confirm"]:
+            raise UsageError("--dry-run and --confirm belong to --fix", hint="name the kinds to repair: --fix KIND")
     known = baseline.load(options["baseline"]) if options["baseline"] else None
     kinds = frozenset(fixes or _flat(options["kinds"])) or run.ALL_KINDS
     wanted = sources.Wanted(options["source"], options["timeout"], options["page_size"])
     progress = Progress("users read")
-    with run.audit(registry, chosen, wanted, progress, kinds) as done:
+    wholes = tuple(registry.environment(one.whole) for one in chosen)  # a shard's findings are those of the sum
+    with run.audit(registry, wholes, wanted, progress, kinds) as done:
         progress.clear()
         for note in done.report.notes:
             base.notice(f"[supabase] {note}")
@@ -93,6 +97,7 @@ def _check_fix(chosen: tuple[Environment, ...], options: dict[str, Any], fixes: 
     if len(chosen) != 1:
         raise UsageError("--fix repairs one environment at a time", hint="name it instead of all")
     check_kinds(fixes)
+    _check_shards(chosen[0], fixes)
     for name, flag in (("baseline", "--baseline"), ("save", "--save"), ("kinds", "--kind")):
         if options[name]:
             raise UsageError(f"{flag} and --fix do not go together", hint="--fix names the kinds itself")
@@ -100,10 +105,28 @@ def _check_fix(chosen: tuple[Environment, ...], options: dict[str, Any], fixes: 
         base.check_confirmable(chosen[0], options["confirm"])
 
 
+def _check_shards(env: Environment, fixes: tuple[str, ...]) -> None:
+    """Raises RefusedError for an environment with shards, one of which must be named, and for what is no shard's."""
+    if env.shards:
+        commands = " or ".join(f"gaiaops audit {shard.name} --fix {','.join(fixes)}" for shard in env.shards)
+        raise RefusedError(
+            f"refused: it has {len(env.shards)} shards, and --fix repairs one database; nothing was changed",
+            hint=f"each finding names its shards: {commands}",
+            environment=env.name,
+        )
+    if env.shard and "stale-cache" in fixes:
+        raise RefusedError(
+            f"refused: stale-cache is about the Redis of {env.whole}, which is no shard's; nothing was changed",
+            hint=f"gaiaops cache {env.whole} invalidate --key KEY, as each finding of gaiaops audit {env.whole} says",
+            environment=env.name,
+        )
+
+
 def _check_some(report: Report) -> None:
-    """Shows what failed. Raises where nothing at all could be read."""
+    """Shows what failed. Raises where nothing at all could be read; of an environment with shards, something could."""
     errors = [side.error for side in report.sides.values() if side.error is not None]
-    if len(errors) == len(report.sides) and len({error.code for error in errors}) == 1:
+    whole = all(error.environment in report.sides for error in errors)
+    if whole and len(errors) == len(report.sides) and len({error.code for error in errors}) == 1:
         for error in errors[1:]:
             base.show_error(error)
         raise errors[0]
@@ -119,6 +142,17 @@ def _tell_times(report: Report) -> None:
         base.notice(f"{report.again} findings looked at again in {report.seconds['second']:.2f} s")
 
 
+def _tell_elsewhere(env: Environment, findings: Iterable[Finding]) -> None:
+    """What a shard's repair passes over, because it is in another shard."""
+    kinds: dict[str, list[str]] = {}
+    for finding in findings:
+        if env.shard and len(finding.shards) == 1 and env.shard not in finding.shards:
+            kinds.setdefault(f"{env.whole}/{finding.shards[0]}", []).append(finding.kind)
+    for shard, some in kinds.items():
+        command = f"gaiaops audit {shard} --fix {','.join(dict.fromkeys(some))}"
+        base.notice(f"[{shard}] {len(some)} findings are not in {env.name}: {command}")
+
+
 def _fix(
     registry: Registry,
     env: Environment,
@@ -131,7 +165,10 @@ def _fix(
     source = done.platform.source
     if source is None:
         raise PartialError("Supabase Auth could not be read: nothing is repaired on half the truth")
+    if failed := done.report.sides[env.whole].error:
+        raise PartialError(f"{failed.environment} could not be read: nothing is repaired on half the truth")
     findings = list(done.report.findings())
+    _tell_elsewhere(env, findings)
     done.platform.rest()
     repair.fix(
         registry,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gaiaops.cli import base
-from gaiaops.errors import StatementError
+from gaiaops.errors import RefusedError, StatementError
 
 if TYPE_CHECKING:
     from gaiaops.audit.kinds import Finding
@@ -153,7 +153,8 @@ def _tell(env: Environment, plan: Repair, done: Outcome, *, as_json: bool) -> No
 
 
 def restore(context: base.Context, folder: RunFolder, options: dict[str, Any]) -> None:
-    """Undoes a repair: `gaiaops restore RUN`. Raises as `restore` does."""
+    """Undoes a repair: `gaiaops restore RUN`. Raises as `restore` does; RefusedError where the environment has shards
+    since."""
     from gaiaops import trail
     from gaiaops.audit import repair_undo
     from gaiaops.audit.repair_run import RepairRun
@@ -161,6 +162,12 @@ def restore(context: base.Context, folder: RunFolder, options: dict[str, Any]) -
     run = RepairRun(folder.folder)
     plan, registry = run.plan(), context.registry()
     env = registry.environment(plan.environment)
+    if env.shards:
+        raise RefusedError(
+            f"run {run.id} is of {env.name} when it was one database; it has shards now",
+            hint="nothing was restored; restore it with the registry of then: gaiaops --registry FILE",
+            environment=env.name,
+        )
     if options["dry_run"]:
         _tell_undone(env, repair_undo.undo(registry, env, run, options["user"], dry_run=True), options)
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -182,6 +183,15 @@ def test_a_shard_is_repaired_and_restored(
     back = gaiaops("restore", run["id"], "--confirm", "dev/2", registry=world.file)
     assert (back.code, "[dev/2] 1 rows were set back" in back.err) == (0, True), back
     assert {side: checksums(world.urls[side]) for side in sums} == sums
+    # What was repaired before there were shards is nothing of one of them.
+    folder = Path(run["archive"])
+    older = folder.with_name(f"{run['id']}-older")
+    shutil.copytree(folder, older)
+    plan = (older / "repair.json").read_text(encoding="utf-8")
+    (older / "repair.json").write_text(plan.replace('"dev/2"', '"dev"'), encoding="utf-8")
+    told = gaiaops("restore", older.name, "--confirm", "dev", registry=world.file)
+    assert (told.code, "it has shards now" in told.err) == (5, True), told
+
     trail = [json.loads(line) for line in (tmp_path / "state" / "gaiaops" / "trail.jsonl").read_text().splitlines()]
     assert [(line["environment"], line["command"], line["outcome"], line["rows"]) for line in trail] == [
         ("dev/2", "audit --fix", "started", 0), ("dev/2", "audit --fix", "committed", 1),
