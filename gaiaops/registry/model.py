@@ -124,7 +124,6 @@ class Environment(msgspec.Struct, frozen=True):
         """The cache's connection string, None where none is declared. Raises UsageError as above."""
         return None if self.redis is None else _within(self, self.redis, REDIS_SCHEMES, self.redis_tunnel)
 
-
     def needed_redis_url(self) -> Url:
         """As redis_url. Raises UsageError where none is declared, too."""
         url = self.redis_url()

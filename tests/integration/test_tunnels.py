@@ -373,7 +373,9 @@ def test_the_auth_project_s_database_through_a_tunnel(world: World) -> None:
     assert run.code == 0, run.err
     run = world("envs", "--check")
     assert " supabase     postgres  ok" in run.out, run
-    world.file.write_text(world.file.read_text().replace('docker = "db"', 'fly = "nobody", ready = "1s"'), encoding="utf-8")
+    world.file.write_text(
+        world.file.read_text().replace('docker = "db"', 'fly = "nobody", ready = "1s"'), encoding="utf-8"
+    )
     run = world("view", "supabase")
     assert run.code == 3
     assert "[supabase] tunnel failed" in run.err and "(db.supabase.internal:5432 through fly nobody)" in run.err
