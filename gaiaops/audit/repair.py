@@ -26,6 +26,7 @@ from gaiaops.errors import GaiaopsError, LostServerError, RefusedError, located
 from gaiaops.postgres import catalog
 from gaiaops.postgres import session as pg
 from gaiaops.postgres.changes import FAITHFUL, batch_timeouts, begin_change, check_server, check_writable, short_waits
+from gaiaops.postgres.identity import Namesakes, check_only_name, check_pin
 from gaiaops.postgres.session import Session
 from gaiaops.postgres.shape import Facts
 from gaiaops.registry.model import Environment, Registry
@@ -69,8 +70,8 @@ def plan(registry: Registry, env: Environment, findings: Sequence[Finding], look
     wanted = [_wanted(finding) for finding in mine if not env.shard or finding.shards == (env.shard,)]
     not_here = [_not_of_one(finding, env) for finding in mine if env.shard and finding.shards != (env.shard,)]
     with located(env.name):
-        pg.check_only_name(registry, env)
-        namesakes = pg.Namesakes(registry, env)
+        check_only_name(registry, env)
+        namesakes = Namesakes(registry, env)
         with pg.reading(env.postgres_url(), short_waits(env), COMMAND) as session:
             facts = catalog.facts(session)
             _check(facts, env)
@@ -104,7 +105,7 @@ def apply(registry: Registry, env: Environment, plan: Repair, look_again: LookAg
     if plan.environment != env.name:
         raise RefusedError(f"the plan is {plan.environment}'s, not {env.name}'s", environment=env.name)
     with located(env.name):
-        pg.check_only_name(registry, env)
+        check_only_name(registry, env)
         run = repair_run.create(plan)
         with run.lock():
             try:
@@ -265,7 +266,7 @@ def _finish(registry: Registry, env: Environment, run: RepairRun) -> Outcome:
 
 def _check(facts: Facts, env: Environment) -> None:
     """Raises RefusedError where the server is not the environment's, or what is written could not be verified."""
-    pg.check_pin(env, (facts.identifier, facts.database))
+    check_pin(env, (facts.identifier, facts.database))
     check_writable(facts)
     if not facts.counts:
         raise RefusedError("track_counts is off: what was changed could not be verified", hint="switch it on")

@@ -22,6 +22,7 @@ from gaiaops.errors import ConnectError, GaiaopsError, LostServerError, RefusedE
 from gaiaops.postgres import catalog
 from gaiaops.postgres import session as pg
 from gaiaops.postgres.changes import FAITHFUL, check_writable, keep_place, short_waits
+from gaiaops.postgres.identity import check_pin
 from gaiaops.postgres.session import Session
 from gaiaops.postgres.shape import Table
 from gaiaops.postgres.softref import SoftColumn
@@ -158,7 +159,7 @@ def in_between(why: str) -> RefusedError:
 def _other(registry: Registry, shard: Environment, session: Session) -> _Other:
     """Checks who answers and reads the catalog. Raises RefusedError where not all profiles could be seen."""
     facts = catalog.facts(session)
-    pg.check_pin(shard, (facts.identifier, facts.database))
+    check_pin(shard, (facts.identifier, facts.database))
     check_writable(facts)
     read = catalog.read(session)
     users, keys = catalog.find(session, read, USERS), catalog.find(session, read, KEYS)

@@ -19,6 +19,7 @@ from gaiaops.audit.repair_write import Vetoed, Writer
 from gaiaops.errors import GaiaopsError, LostServerError, UsageError, located
 from gaiaops.postgres import session as pg
 from gaiaops.postgres.changes import FAITHFUL, batch_timeouts, begin_change, check_server, check_writable, short_waits
+from gaiaops.postgres.identity import check_only_name
 from gaiaops.registry.model import Environment, Registry
 
 COMMAND = "restore"
@@ -57,7 +58,7 @@ def undo(registry: Registry, env: Environment, run: RepairRun, user: str | None,
     """
     with located(env.name), run.lock():
         plan = run.plan()
-        pg.check_only_name(registry, env)
+        check_only_name(registry, env)
         with pg.changing(env.postgres_url(), short_waits(env), COMMAND) as session:
             facts = check_server(session, env, plan.server)
             check_writable(facts)

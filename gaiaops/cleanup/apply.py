@@ -24,6 +24,7 @@ from gaiaops.errors import RefusedError, StatementError, located
 from gaiaops.postgres import queries
 from gaiaops.postgres import session as pg
 from gaiaops.postgres.changes import batch_timeouts, check_server
+from gaiaops.postgres.identity import check_only_name
 from gaiaops.postgres.session import Session
 from gaiaops.registry.model import Environment, Registry, Timeouts
 
@@ -90,7 +91,7 @@ def prepare(registry: Registry, env: Environment, run: Run, stack: ExitStack) ->
     `apply`."""
     session = stack.enter_context(pg.changing(env.postgres_url(), env.timeouts, COMMAND))
     check_users_file(run, run.plan())
-    pg.check_only_name(registry, env)
+    check_only_name(registry, env)
     job, timeouts = _check(registry, env, run, session)
     session.use(timeouts)
     return Ready(env, session, job, timeouts)

@@ -23,6 +23,7 @@ from gaiaops.errors import RefusedError, located
 from gaiaops.postgres import catalog, copytext, guard
 from gaiaops.postgres import session as pg
 from gaiaops.postgres.changes import check_writable, short_waits
+from gaiaops.postgres.identity import Namesakes, check_only_name, check_pin
 from gaiaops.postgres.session import Session
 from gaiaops.postgres.shape import Facts
 from gaiaops.registry.model import Environment, Registry
@@ -68,11 +69,11 @@ def begin(registry: Registry, env: Environment, options: Options, stack: ExitSta
     """Opens the transaction in which everything is read; the connection is closed by `stack`. Raises as `make`."""
     chosen = choose_tags(env, registry.tags, options.tags, options.max_users)
     selection = Selection(chosen, tuple(registry.tags), registry.protected, options.keep)
-    pg.check_only_name(registry, env)
-    namesakes = pg.Namesakes(registry, env)
+    check_only_name(registry, env)
+    namesakes = Namesakes(registry, env)
     session = stack.enter_context(pg.changing(env.postgres_url(), short_waits(env), COMMAND))
     facts = catalog.facts(session)
-    pg.check_pin(env, (facts.identifier, facts.database))
+    check_pin(env, (facts.identifier, facts.database))
     if not facts.may_temp:
         raise RefusedError(
             "this role may not create temporary tables (GRANT TEMP ON DATABASE)", hint="or use another role"
@@ -103,7 +104,7 @@ def misfit(registry: Registry, env: Environment, plan: Plan) -> str:
 
     Raises RefusedError where another name leads to the same database.
     """
-    namesakes = pg.Namesakes(registry, env)
+    namesakes = Namesakes(registry, env)
     with located(env.name), pg.reading(env.postgres_url(), env.timeouts, COMMAND) as session:
         facts = catalog.facts(session)
         namesakes.check(session)
@@ -131,7 +132,7 @@ class Work(msgspec.Struct):
     options: Options
     selection: Selection
     registry: Registry
-    namesakes: pg.Namesakes
+    namesakes: Namesakes
     in_all: int
 
 

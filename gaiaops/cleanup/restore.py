@@ -24,6 +24,7 @@ from gaiaops.errors import RefusedError, UsageError, located
 from gaiaops.postgres import catalog
 from gaiaops.postgres import session as pg
 from gaiaops.postgres.changes import check_server, short_waits
+from gaiaops.postgres.identity import check_only_name
 from gaiaops.postgres.session import Session
 from gaiaops.postgres.shape import Catalog, Table
 from gaiaops.registry.model import Environment, Registry, Timeouts
@@ -76,7 +77,7 @@ def prepare(
     for run in runs:
         apply.check_users_file(run, run.plan())
     timeouts = short_waits(env)
-    pg.check_only_name(registry, env)
+    check_only_name(registry, env)
     session = stack.enter_context(pg.changing(env.postgres_url(), timeouts, COMMAND))
     check_server(session, env, runs[0].plan().server)
     read = catalog.read(session)

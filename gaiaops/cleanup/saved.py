@@ -10,7 +10,7 @@ from gaiaops.cleanup import archive, plan
 from gaiaops.cleanup.plan import Plan, users_of
 from gaiaops.cleanup.selection import Selection, Verdict, cap, choose_tags
 from gaiaops.errors import RefusedError
-from gaiaops.postgres import session as pg
+from gaiaops.postgres.identity import Namesakes
 from gaiaops.registry.model import Environment, Registry
 
 
@@ -42,7 +42,7 @@ def load(registry: Registry, env: Environment, file: Path, users_file: Path) -> 
         if run.id == found.id and run.state().word != "unfinished":
             raise rundir.used_plan(found.id)
     check_rules(registry, env, found, users_file)
-    pg.Namesakes(registry, env).check()
+    Namesakes(registry, env).check()
     return found
 
 

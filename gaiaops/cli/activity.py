@@ -215,16 +215,16 @@ class _Signal:
         """Raises RefusedError where it must not be done or is not any more what was shown, DeadlineError where the
         session goes on all the same, and the error tree's errors."""
         from gaiaops.inspect.activity import look, stop
-        from gaiaops.postgres import session
+        from gaiaops.postgres.identity import Namesakes, check_only_name
         from gaiaops.postgres.probe import probing
 
         registry: Registry = self._context.registry()
         base.check_confirmable(self._env, confirm)
-        session.check_only_name(registry, self._env)
+        check_only_name(registry, self._env)
         url = self._env.postgres_url()
         opening = probing(url, self._env.timeouts, f"{look.COMMAND} {action}", statement_ms=look.STATEMENT_MS)
         with _explained(self._env), opening as probe:
-            namesakes = session.Namesakes(registry, self._env)  # after we are in: it may take the server's last slot
+            namesakes = Namesakes(registry, self._env)  # after we are in: it may take the server's last slot
             identity = stop.identify(probe, self._env)
             seen = look.take(probe)
             target = stop.aim(seen, pid, action, all_databases=self._all_databases)

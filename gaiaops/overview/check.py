@@ -13,6 +13,7 @@ from gaiaops.cache import connect as cache_connect
 from gaiaops.errors import ConnectError, GaiaopsError, RefusedError, StatementError, located
 from gaiaops.overview.collect import bounded
 from gaiaops.postgres import connect, features, replicas, session
+from gaiaops.postgres.identity import check_pin
 from gaiaops.postgres.replica import DOWN, behind
 from gaiaops.registry.model import Environment, Registry, Timeouts
 from gaiaops.registry.urls import Url
@@ -103,7 +104,7 @@ def _postgres(env: Environment) -> Probe:
                 f"{reading.server.name} has no {lacking}: whether it is the pinned system cannot be told",
                 hint="pin the database alone in environments.toml",
             )
-        session.check_pin(env, identity)
+        check_pin(env, identity)
         lost = f"no {lacking}: which system it is cannot be told" if lacking else ""
         return "; ".join(filter(None, ("" if reading.server.plain else reading.server.name, lost)))
 

@@ -13,6 +13,7 @@ import msgspec
 from gaiaops.errors import GaiaopsError, RefusedError
 from gaiaops.postgres import catalog
 from gaiaops.postgres import session as pg
+from gaiaops.postgres.identity import check_pin
 from gaiaops.postgres.session import Session
 from gaiaops.postgres.shape import STANDBY, Facts
 from gaiaops.registry.model import Environment, Timeouts
@@ -77,7 +78,7 @@ def check_server(session: Session, env: Environment, server: str) -> Facts:
         session.rollback()
     else:
         _take(session, _LOCK)
-    pg.check_pin(env, (facts.identifier, facts.database))
+    check_pin(env, (facts.identifier, facts.database))
     if facts.server != server:
         raise RefusedError(
             f"wrong database behind the name: expected {server}, this is {facts.server}",

@@ -10,6 +10,7 @@ import msgspec
 from gaiaops.errors import LostServerError, NoAnswerError, StatementError, located
 from gaiaops.postgres import session as pg
 from gaiaops.postgres.changes import assigned, became
+from gaiaops.postgres.identity import check_only_name, check_pin
 from gaiaops.postgres.stream import Result
 from gaiaops.postgres.wire import Wire
 from gaiaops.query.statements import Script
@@ -90,7 +91,7 @@ def write(
 
     Raises RefusedError where a pin does not match or another environment has the same database.
     """
-    pg.check_only_name(registry, env)
+    check_only_name(registry, env)
     timeouts = pg.environment_timeouts(env, statement_ms)
     with located(env.name):
         url = env.postgres_url()
@@ -98,5 +99,5 @@ def write(
         if session.pooled:
             script.refuse_leaks(write=True)
         writing = Writing(session, url, script, wire)
-        pg.check_pin(env, writing.identity)
+        check_pin(env, writing.identity)
         yield writing

@@ -21,7 +21,7 @@ from gaiaops.cleanup.auth_users import Person
 from gaiaops.cleanup.plan import Plan
 from gaiaops.cleanup.shards import guests
 from gaiaops.errors import RefusedError
-from gaiaops.postgres import session as pg
+from gaiaops.postgres.identity import Namesakes
 from tests.integration import cleanup_shards_kit as model
 from tests.integration.cleanup_kit import Kit, database, fetch, ids, run
 from tests.integration.cleanup_shards_kit import ShardKit
@@ -389,7 +389,7 @@ def test_the_environments_own_people_stay(two: ShardKit) -> None:
 def test_two_shards_that_are_one_database(two: ShardKit, monkeypatch: pytest.MonkeyPatch, namesakes: bool) -> None:
     """Also where the one that asks all databases of the registry had no answer in time."""
     if not namesakes:
-        monkeypatch.setattr(pg.Namesakes, "check", lambda *_: None)
+        monkeypatch.setattr(Namesakes, "check", lambda *_: None)
     two.urls["us"] = two.urls["eu"].replace("127.0.0.1", "localhost")
     two.write()
     with pytest.raises(RefusedError, match="the same database"):

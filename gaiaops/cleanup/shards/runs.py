@@ -14,7 +14,7 @@ from gaiaops.cleanup.shards import archive, guests, lookup, plan
 from gaiaops.cleanup.shards.archive import WholeRun
 from gaiaops.cleanup.shards.plan import Whole, users_file
 from gaiaops.errors import GaiaopsError, RefusedError
-from gaiaops.postgres import session as pg
+from gaiaops.postgres.identity import Namesakes
 from gaiaops.registry.model import Environment, Registry
 from gaiaops.rundir import used_plan
 
@@ -35,7 +35,7 @@ def load(registry: Registry, env: Environment, file: Path, folder: Path) -> Whol
     lookup.check_shards(registry, env, found.shards)
     check_rules(registry, env, found, [users_file(folder, place) for place in range(len(found.parts))])
     for shard in env.shards:
-        pg.Namesakes(registry, shard).check()
+        Namesakes(registry, shard).check()
     return found
 
 

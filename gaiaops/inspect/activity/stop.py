@@ -8,8 +8,8 @@ import msgspec
 
 from gaiaops.errors import RefusedError, StatementError
 from gaiaops.inspect.activity.values import AUTOVACUUM, CLIENT, Look, Session
-from gaiaops.postgres import session as pg
 from gaiaops.postgres import signal
+from gaiaops.postgres.identity import check_pin
 from gaiaops.postgres.probe import Probe
 from gaiaops.registry.model import Environment
 
@@ -122,7 +122,7 @@ def _runs_nothing(one: Session) -> RefusedError:
 def identify(probe: Probe, env: Environment) -> tuple[str, str]:
     """(system identifier, database) behind the name. Raises RefusedError where the registry pins another."""
     found = signal.identity(probe)
-    pg.check_pin(env, found)
+    check_pin(env, found)
     return found
 
 

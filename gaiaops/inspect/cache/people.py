@@ -13,6 +13,7 @@ from gaiaops.cache.templates import Template, parse
 from gaiaops.errors import RefusedError, UsageError, located
 from gaiaops.postgres import catalog, queries, softref
 from gaiaops.postgres import session as pg
+from gaiaops.postgres.identity import check_only_name, check_pin
 from gaiaops.postgres.session import Session
 from gaiaops.postgres.shape import Catalog, Table
 from gaiaops.registry.model import Environment, Registry
@@ -70,10 +71,10 @@ def _reading(registry: Registry, env: Environment) -> Iterator[Session]:
     """A session on one database, which is what the registry says it is."""
     with ExitStack() as stack:
         with located(env.name):
-            pg.check_only_name(registry, env)
+            check_only_name(registry, env)
             session = stack.enter_context(pg.reading(env.postgres_url(), env.timeouts, _COMMAND))
             if env.pin.system_identifier or env.pin.database:
-                pg.check_pin(env, session.identity())
+                check_pin(env, session.identity())
         yield session
 
 
