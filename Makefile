@@ -9,9 +9,9 @@ RUN := $(VENV)/run.installed
 DEV := $(VENV)/dev.installed
 SHELLS := $(VENV)/shells.installed
 G := $(BIN)/gaiaops
-# Half of the time a test waits for a server, so there is one worker more than there are cores; they take slow tests
-# from each other at the end (worksteal).
-WORKERS = $(shell $(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)')
+# More than half of the time a test waits for a server, so there are two workers more than there are cores; they take
+# slow tests from each other at the end (worksteal).
+WORKERS = $(shell $(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 2)')
 
 .PHONY: demo test lint types imports unit bench stress clean docs
 

@@ -406,6 +406,7 @@ def test_a_saved_plan(world: World) -> None:
     assert (used.code, "this plan was used" in used.err) == (5, True), used.err
 
 
+@pytest.mark.first(0)
 def test_shards_that_came_and_went(world: World, postgres_url: str) -> None:
     """A plan and a run are about all shards of the registry: no more, no fewer."""
     plan = world.folder / "test.plan"

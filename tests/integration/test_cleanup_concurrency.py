@@ -234,6 +234,7 @@ def test_a_user_held_all_along(server: Server, tmp_path: Path) -> None:
         assert town.sums() == before
 
 
+@pytest.mark.first(0)  # test_a_user_held_all_along is its like
 def test_a_message_held_all_along(server: Server, tmp_path: Path) -> None:
     """A client that changed a message and does not commit keeps its user, and nobody else, from going."""
     with kit.town(server, tmp_path, 90, tangled=False, far=45) as town:

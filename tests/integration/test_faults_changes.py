@@ -80,7 +80,8 @@ def test_a_restore_is_cut_anywhere(
             assert checksums(here.url) == before, fault
 
 
-@pytest.mark.parametrize("fault", [Cut(100), Stall(100), Reset(0)], ids=str)
+@pytest.mark.first(2)
+@pytest.mark.parametrize("fault", [Cut(100), Reset(0), Stall(100)], ids=str)
 def test_a_clean_up_whose_redis_goes_remembers_its_entries(
     sandbox: Sandbox, net: Network, tmp_path: Path, fault: Fault
 ) -> None:

@@ -99,6 +99,7 @@ def test_invalidating_is_whole_after_a_second_try(sandbox: Sandbox, net: Network
             assert set(client.scan_iter()) == {b"persona:7"}
 
 
+@pytest.mark.first(2)
 @pytest.mark.parametrize("kind", KINDS)
 def test_cancelling_says_what_became_of_it(sandbox: Sandbox, net: Network, tmp_path: Path, kind: Any) -> None:
     """The statement is cancelled, or runs on; where the command does not know it does not say that it did."""

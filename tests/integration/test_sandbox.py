@@ -146,6 +146,7 @@ def test_everything_killed(box: Box) -> None:
     box.works()
 
 
+@pytest.mark.first(0)  # test_everything_killed is the harder case
 def test_one_server_gone_is_noticed_and_mended(box: Box) -> None:
     box.run("sandbox", "up", "--users", str(USERS))
     state = read_state(box.layout)

@@ -24,6 +24,7 @@ def default(postgres_url: str) -> Iterator[Platform]:
 # ---------------------------------------------------------------- the drift
 
 
+@pytest.mark.first(3)
 @pytest.mark.parametrize("users", [0, 300, seed.DEFAULT_USERS, 5000])
 def test_every_discrepancy_is_declared_and_every_declared_one_is_there(postgres_url: str, users: int) -> None:
     with seeded_platform(postgres_url, users) as platform:
