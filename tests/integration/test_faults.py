@@ -25,7 +25,7 @@ FEW_ROWS = "SELECT i, repeat('x', 90) AS x FROM generate_series(1, 100) AS i"
 COUNT = b"SELECT count(*) FROM users;\n"
 AT_ONCE = 8 if STRESS else 24  # most of the time they wait
 FEW_AT_ONCE = 6
-GROUPS = 4 if STRESS else 1
+GROUPS = 4 if STRESS else 2
 
 LOST, SILENT = (1, 3), (3, 4)
 PARTIAL = ((6,), (6,))

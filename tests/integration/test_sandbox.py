@@ -109,6 +109,7 @@ def test_up_status_down(box: Box) -> None:
     box.works()
 
 
+@pytest.mark.first(0)
 def test_data_lasts_and_reset_throws_it_away(box: Box) -> None:
     box.run("sandbox", "up", "--users", str(USERS))
     insert = "INSERT INTO users (email) VALUES ('kept@example.com')"
@@ -121,6 +122,7 @@ def test_data_lasts_and_reset_throws_it_away(box: Box) -> None:
     box.works()
 
 
+@pytest.mark.first(0)
 def test_two_at_once(box: Box) -> None:
     children = [box.start("sandbox", "up", "--users", str(USERS)) for _ in range(3)]
     results = [child.communicate(timeout=120) for child in children]
