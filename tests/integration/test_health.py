@@ -241,8 +241,11 @@ def test_roles_that_see_less(fresh_url: str, tmp_path: Path) -> None:
 
 
 def test_a_check_that_takes_too_long_is_unknown(fresh_url: str, tmp_path: Path) -> None:
-    results = health(tmp_path, fresh_url, more='[health]\ntimeout = "1ms"\n[health.reachable]\noff = true\n')
-    slow = [result for result in results.values() if "statement timeout" in result.text]
+    for _ in range(10):  # on a busy machine our own clock may end the question before the server's does
+        results = health(tmp_path, fresh_url, more='[health]\ntimeout = "1ms"\n[health.reachable]\noff = true\n')
+        slow = [result for result in results.values() if "statement timeout" in result.text]
+        if slow:
+            break
     assert slow
     assert all(result.verdict is Verdict.UNKNOWN for result in slow)
     assert "reachable" not in results
